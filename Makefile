@@ -1,0 +1,79 @@
+# Targets for people and for CI; `make help` lists them. Every target works on
+# all modules of go.work, one after the other, and fails if any of them does.
+# Needs: bash, git, Go as named in go.work, and gcc for the race detector.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+GOLANGCI_VERSION := 2.15.0
+GOLANGCI         := $(CURDIR)/.cache/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+ALL_TAGS := integration,fault,e2e
+# A hang ends the run; no timing decides a test. RUN=pattern narrows a run.
+TEST     := go test -race -shuffle=on -timeout=20m $(if $(RUN),-run='$(RUN)')
+EACH     := .ci/each-module
+CLEAN    := .ci/clean-env
+
+.PHONY: help check unit integration fault e2e test build demo bench lint fmt tidy tools servers clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+## checks
+check: lint ## format, lint, vet with all tags, unit tests; what to run before a commit
+	@$(EACH) go vet -tags=$(ALL_TAGS) ./...
+	@$(MAKE) unit
+
+lint: $(GOLANGCI) ## golangci-lint and format, per module (fix: make fmt)
+	@$(EACH) $(GOLANGCI) fmt --diff
+	@$(EACH) $(GOLANGCI) run --allow-parallel-runners ./...
+
+fmt: $(GOLANGCI) ## gofumpt and goimports, in place
+	@$(EACH) $(GOLANGCI) fmt
+
+tidy: ## go mod tidy in each module
+	@$(EACH) go mod tidy
+
+## tests
+unit: ## tests without network or servers, race detector on
+	@$(CLEAN) $(EACH) $(TEST) ./...
+
+integration: ## as unit, plus real Postgres, Redis and NATS; without a server a test is skipped
+	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=integration ./...
+
+fault: ## as unit, plus faults at every outbound call
+	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=fault ./...
+
+e2e: ## as unit, plus the built programs driven by foreign clients
+	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=e2e ./...
+
+# One pass over each module: a package is built once, and its unit,
+# conformance, integration, fault and end-to-end tests run together.
+test: servers ## all tests with nothing skipped for want of a server; installs Postgres and Redis where allowed
+	@CURFEW_CI=1 $(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./...
+
+bench: ## benchmarks (RUN=pattern narrows)
+	@$(CLEAN) $(EACH) go test -run='^$$' -bench='$(or $(RUN),.)' -benchmem ./...
+
+servers: ## find Postgres and Redis for the tests, or install them
+	@go run ./shared/testkit/servers -install
+
+## programs
+# Into bin/: every folder of services/ that holds a program.
+build: ## build the programs into bin/
+	@mkdir -p bin
+	@cd services && go build -trimpath -o ../bin/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...)
+
+demo: build ## walk through the life of two leases on real servers (KEEP=1 leaves it running)
+	@$(CLEAN) bin/demo
+
+## tools
+tools: $(GOLANGCI) ## build the pinned linter into .cache/tools
+
+$(GOLANGCI):
+	@.ci/install-golangci $(GOLANGCI_VERSION) $@
+
+clean: ## remove bin/ and .cache/
+	rm -rf bin .cache

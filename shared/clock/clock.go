@@ -1,0 +1,30 @@
+// Package clock is how components tell time: injected, so that tests and a
+// simulation own it.
+package clock
+
+import "time"
+
+// Clock tells the local time and waits.
+type Clock interface {
+	// Now is the local time with its monotonic reading.
+	Now() time.Time
+	// Timer returns a channel that receives once after d, and a stop that
+	// releases it.
+	Timer(d time.Duration) (<-chan time.Time, func())
+}
+
+// System is the machine's clock.
+type System struct{}
+
+// Now implements [Clock].
+func (System) Now() time.Time {
+	return time.Now() //nolint:forbidigo // the one place where the machine's clock is read
+}
+
+// Timer implements [Clock].
+func (System) Timer(d time.Duration) (<-chan time.Time, func()) {
+	t := time.NewTimer(d)
+	return t.C, func() { t.Stop() }
+}
+
+var _ Clock = System{}

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Engine is one type of secret engine.
+type Engine interface {
+	// Type is the name that `secrets enable` takes: "database".
+	Type() string
+	Configurer
+	Creator
+	Revoker
+}
+
+// Configurer serves the paths of a mount.
+type Configurer interface {
+	// Handle serves everything below a mount but credentials: configuration,
+	// roles, rotation. A nil response means done, with nothing to say.
+	Handle(ctx context.Context, r *Request) (*Response, error)
+	// Plan resolves a request for a credential into what its lease freezes. It
+	// returns nil, nil where the path is not one that issues credentials.
+	// Nothing is changed by it.
+	Plan(ctx context.Context, r *Request) (*Plan, error)
+	// Disabled is called after the last lease of a mount has ended: the engine
+	// deletes what it kept for it.
+	Disabled(ctx context.Context, mountID string) error
+}
+
+// Operation is what a request wants.
+type Operation string
+
+// The operations. PUT and POST are both Write.
+const (
+	Read   Operation = "read"
+	Write  Operation = "write"
+	Delete Operation = "delete"
+	List   Operation = "list"
+)
+
+// Request is one request below a mount.
+type Request struct {
+	Operation Operation
+	MountID   string         // incarnation
+	Mount     string         // path of the mount, with trailing slash
+	Path      string         // below the mount: "roles/readonly"
+	Data      map[string]any // the JSON body, or the query of a read
+	Actor     lease.Actor
+	// LeaseID is the id that the lease will have, for Plan.
+	LeaseID lease.ID
+	// After and Limit page a List; Limit 0 means all.
+	After string
+	Limit int
+}
+
+// Response is the answer to a request that issues no lease.
+type Response struct {
+	Data     map[string]any
+	Warnings []string
+}
+
+// Plan is what a lease of a role freezes, and what its creation needs.
+type Plan struct {
+	Role      string
+	Target    string // incarnation of the connection: the lane
+	Account   string // name in the target, derived from the lease id (B2)
+	Frozen    []byte // Lease.Plan
+	Limits    lease.TTLs
+	Renewable bool
+	// Grace is how long the creation may take before it is rolled back.
+	Grace time.Duration
+	// TargetOffset is the target's clock minus the store's, as last sampled.
+	TargetOffset time.Duration
+	// Guard names the role and the connection (A3).
+	Guard []store.Ref
+	// Secret is what the creation needs and the store must not see.
+	Secret   secret.Value
+	Warnings []string
+}
+
+// Creator makes and prolongs credentials.
+type Creator interface {
+	// Create makes each credential. The caller's lease is in state intent.
+	Create(ctx context.Context, target string, batch []Creation) []Created
+	// Renew moves the target's own expiry of each to Until (B9).
+	Renew(ctx context.Context, target string, batch []Renewal) []error
+}
+
+// Creation is one credential to be made.
+type Creation struct {
+	Lease  lease.Lease
+	Secret secret.Value // from the plan
+}
+
+// Created is its outcome.
+type Created struct {
+	// Data is the answer to the client: user name, password.
+	Data map[string]any
+	// Handle is kept on the lease for the revocation.
+	Handle []byte
+	Err    error
+}
+
+// Renewal is one lease whose expiry in the target moves.
+type Renewal struct {
+	Lease lease.Lease
+	// Remaining is the time from now to the new expiry by the store's clock;
+	// 0: it never expires.
+	Remaining time.Duration
+}
+
+// Revoker takes access away, in the stages of C1.
+type Revoker interface {
+	// Disable is stages (a) and (b): no new login, no session left.
+	Disable(ctx context.Context, target string, batch []lease.Lease) []Outcome
+	// Remove is stages (c) and (d): the account is gone and that was seen. It
+	// repeats (a) and (b) where a retry needs it.
+	Remove(ctx context.Context, target string, batch []lease.Lease) []Outcome
+}
+
+// Outcome says how far one lease came.
+type Outcome struct {
+	// Disabled, SessionsEnded: stages (a), (b) hold in the target now.
+	Disabled      bool
+	SessionsEnded bool
+	SessionsNote  string // "primary only" (C3)
+	// Gone: absence was proved (d). RanOut: it cannot be recalled and ran out.
+	Gone   bool
+	RanOut bool
+	Err    error // an *Error
+}
+
+// Sweeper is the optional ability to look for what no lease stands for (B3).
+type Sweeper interface {
+	// Targets lists the connections that can hold accounts: also deleted ones
+	// that leases still need.
+	Targets(ctx context.Context) ([]Target, error)
+	// Accounts lists accounts that bear this installation's mark, ordered by
+	// name, after a name.
+	Accounts(ctx context.Context, target, after string, limit int) ([]Account, error)
+	// StrayPlan is the plan of a stray's revocation: the safe default.
+	StrayPlan(ctx context.Context, target string, a Account) (plan, handle []byte, err error)
+	// EndGhosts ends sessions in the target whose account no longer exists
+	// (C2); it returns how many.
+	EndGhosts(ctx context.Context, target string) (int, error)
+}
+
+// Target is a connection to a system in which credentials live.
+type Target struct {
+	ID      string
+	MountID string
+	Mount   string
+	Name    string
+}
+
+// Account is a marked account found in a target.
+type Account struct {
+	Name      string
+	CreatedAt time.Time // by its name
+}

@@ -1,0 +1,57 @@
+package expiry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/lease"
+)
+
+// ErrLapsed: the claim is not the caller's any more.
+var ErrLapsed = errors.New("claim lapsed")
+
+// Member is a lease with the time it falls due.
+type Member struct {
+	ID     lease.ID
+	Target string
+	At     time.Time
+}
+
+// Claim is a batch of due members of one target that the holder works on.
+type Claim struct {
+	Token   string
+	Target  string
+	Members []Member
+}
+
+// Index keeps due times.
+type Index interface {
+	// Offer adds members, or moves them to an earlier time; it never moves one
+	// later (D1). For a member in flight the earlier time is remembered and
+	// wins over a later PutBack.
+	Offer(ctx context.Context, members ...Member) error
+	// Claim takes at most limit members of target that are due at now, earliest
+	// first, for the given time (C7). An empty claim has no token.
+	Claim(ctx context.Context, target string, now time.Time, limit int, hold time.Duration) (Claim, error)
+	// Complete ends a claim: the members named in later go back to due at their
+	// new times, or at an earlier one offered meanwhile; the others are
+	// removed, unless they were offered again meanwhile. ErrLapsed if it lapsed.
+	Complete(ctx context.Context, c Claim, later ...Member) error
+	// Extend prolongs a claim from now on; ErrLapsed if it lapsed.
+	Extend(ctx context.Context, c Claim, now time.Time, hold time.Duration) error
+	// Lapse puts members of claims that ran out before now back to due at once;
+	// it returns how many.
+	Lapse(ctx context.Context, now time.Time) (int, error)
+	// Upcoming returns the targets that have due members, each with its
+	// earliest time, up to a time.
+	Upcoming(ctx context.Context, until time.Time) ([]Upcoming, error)
+	// Len counts members, due and in flight.
+	Len(ctx context.Context) (int, error)
+}
+
+// Upcoming is the earliest due time of a target.
+type Upcoming struct {
+	Target string
+	At     time.Time
+}

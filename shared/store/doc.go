@@ -1,0 +1,42 @@
+// Package store is the contract of the durable store: the truth about leases,
+// configuration and events. Everything else (index, stream, ledger) is rebuilt
+// from it (promise 6).
+//
+// # What holds
+//
+// Durability: what Apply or Write reported as done survives a crash of the
+// process and of the machine. Every transition is applied by
+// [lease.Change.Apply] to the row it locked, at the store's own time (A5), and
+// its event is in the same commit (transactional outbox, D3).
+//
+// Isolation: the checks of a [Guard] and the change they guard are one commit;
+// a withdrawal that has returned is seen by every commit that starts later, and
+// a listing that starts after a withdrawal returned sees every intent that was
+// committed before it (A3).
+//
+// Group commit: concurrent calls share commits; a batch that fails as a whole
+// is halved, so that one bad item never fails its neighbours. A commit whose
+// answer was lost is read back by (id, version, key) before anything is
+// answered (A6).
+//
+// Concurrency: every method may be called from any goroutine.
+//
+// # What can fail
+//
+//	ErrNotFound   no such row
+//	ErrWithdrawn  a guard refused: nothing was changed
+//	ErrRevision   an entry has another revision
+//	ErrExists     an entry of that kind and key exists
+//	ErrUnknown    the commit may or may not have happened and could not be
+//	              read back; the caller must treat it as both
+//	ErrLost       the caller's lock is not its own any more
+//	lease.Err…    the change does not apply to the row
+//
+// Any other error means: not done, try again.
+//
+// # Who calls
+//
+// The issuer (intents, activations, renewals, configuration), the revoker
+// (revocations, sweeps), the publisher (numbers, heads), the auditor (missing
+// events). The suite is package storetest; every implementation passes it.
+package store
