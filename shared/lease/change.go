@@ -171,9 +171,16 @@ type Condition int
 
 // The conditions.
 const (
-	Always        Condition = iota
-	IfExpired               // active, and the store's clock is at or past the expiry (A5)
-	IfUnconfirmed           // intent, and the store's clock is at or past ConfirmBy
+	Always Condition = iota
+	// IfDue holds for an active lease at or past its expiry, and for an intent
+	// at or past ConfirmBy, by the store's clock in the commit (A5).
+	IfDue
+)
+
+// The reasons of a [Revoke] that names none.
+const (
+	ReasonExpired     = "lease expired"
+	ReasonUnconfirmed = "creation was not confirmed"
 )
 
 // Revoke begins to take access away; the revocation is due at once.
@@ -183,20 +190,17 @@ func (r Revoke) apply(l *Lease, c *Change, now time.Time) error {
 	if !l.State.Live() {
 		return fmt.Errorf("%w: revoke in state %q", ErrOver, l.State)
 	}
-	due := now
-	switch r.If {
-	case Always:
-	case IfExpired:
-		if l.State != Active || l.ExpiresAt.IsZero() || now.Before(l.ExpiresAt) {
+	due, reason := now, c.Reason
+	if r.If == IfDue {
+		if due = l.DueAt(); due.IsZero() || now.Before(due) {
 			return ErrNotDue
 		}
-		due = l.ExpiresAt
-	case IfUnconfirmed:
-		if l.State != Intent || now.Before(l.ConfirmBy) {
-			return ErrNotDue
+		if reason == "" {
+			reason = map[State]string{Active: ReasonExpired, Intent: ReasonUnconfirmed}[l.State]
 		}
 	}
 	l.revoke(c, now, due)
+	l.Revocation.Reason = reason
 	return nil
 }
 

@@ -1,0 +1,40 @@
+// Package revoker takes access away on time: it watches what falls due, claims
+// it in batches per target, and drives each revocation through its stages until
+// absence is proved.
+//
+// # What holds
+//
+// Correctness rests on the store and the sweeps (D1): with an index and a
+// stream that do nothing, every due lease is found within a second. The stream
+// makes wake-ups immediate, the index spreads the work over processes.
+//
+// Never early: a lease enters revoking for expiry only in a commit in which the
+// store's own clock is at or past its expiry (A5).
+//
+// Never given up: a failed attempt has one fate (C8), chosen in work.Fate:
+// retry with growing delay, or park with the reason and try again at least
+// every 15 minutes. A target that does not answer is probed with one lease at a
+// time; its first success wakes the whole backlog.
+//
+// No target waits for another: each has its own claims and flights.
+//
+// # Loops
+//
+//	indexer    stream → index             wake-ups
+//	upcoming   store  → index             what falls due within the window
+//	overdue    store  → index             what everything else forgot, each second
+//	claimer    index  → flights           a batch of one target at a time
+//	lapse      claims that ran out
+//	barriers   prefix revocations that were not listed to their end (A4)
+//	mounts     mounts that are being disabled (A2)
+//	strays     accounts in a target without a live lease (B3)
+//	ghosts     sessions without an account (C2)
+//	prune      leases that ended long ago
+//
+// # What can fail
+//
+//	store away     nothing is revoked (C10); on return the most overdue go first
+//	target away    its leases wait; others do not notice
+//	index away     the overdue sweep feeds an index of the process's own
+//	process dies   claims lapse; every effect is repeatable (C7)
+package revoker

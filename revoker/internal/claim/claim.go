@@ -1,0 +1,263 @@
+// Package claim takes due leases out of the indexes and flies them: a flight is
+// one batch of one target on its way through the worker.
+//
+// What holds: a target never waits for another; at most Config.Flights batches
+// of a target are in the air; a claim is extended while its flight lasts and
+// lapses by itself when the process dies (C7); a target that did not answer is
+// probed with one lease at a time, with growing delay up to a minute, and its
+// first success wakes its whole backlog (C8); a lease is in one flight of this
+// process at a time.
+package claim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/revoker/internal/work"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/step"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Processor takes a batch through its stages.
+type Processor interface {
+	Process(ctx context.Context, target string, members []expiry.Member) (work.Result, error)
+}
+
+// Recaller makes the revocations of a target due at once; those that need a
+// person only if asked for.
+type Recaller interface {
+	Recall(ctx context.Context, target string, parked bool) error
+}
+
+// Config tunes a [Claimer]; the zero value works.
+type Config struct {
+	Batch    int           // leases of a flight; 128
+	Flights  int           // of one target at a time; 16
+	Hold     time.Duration // of a claim; 60 s
+	MaxRest  time.Duration // between looks at the index; 250 ms
+	MinProbe time.Duration // first delay after a target was down; 250 ms
+	MaxProbe time.Duration // 60 s
+}
+
+// Claimer is a step that starts flights.
+type Claimer struct {
+	indexes []expiry.Index
+	proc    Processor
+	recall  Recaller
+	time    *store.Estimate
+	clock   clock.Clock
+	log     zerolog.Logger
+	cfg     Config
+	wake    step.Signal
+
+	mu      sync.Mutex
+	targets map[string]*target
+	flights sync.WaitGroup
+}
+
+// target is the health of one target, as this process sees it.
+type target struct {
+	flights int
+	failed  int       // in a row
+	until   time.Time // local: not before
+}
+
+// New returns a claimer over indexes; the later ones are the process's own.
+func New(p Processor, r Recaller, t *store.Estimate, c clock.Clock, log zerolog.Logger, cfg Config, indexes ...expiry.Index) *Claimer {
+	cfg.Batch = cmp.Or(cfg.Batch, 128)
+	cfg.Flights = cmp.Or(cfg.Flights, 16)
+	cfg.Hold = cmp.Or(cfg.Hold, time.Minute)
+	cfg.MaxRest = cmp.Or(cfg.MaxRest, 250*time.Millisecond)
+	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
+	cfg.MaxProbe = cmp.Or(cfg.MaxProbe, time.Minute)
+	return &Claimer{
+		indexes: indexes, proc: p, recall: r, time: t, clock: c, log: log, cfg: cfg,
+		wake: step.NewSignal(), targets: map[string]*target{},
+	}
+}
+
+// Name implements [step.Step].
+func (c *Claimer) Name() string { return "claimer" }
+
+// Wake implements [step.Waker].
+func (c *Claimer) Wake() <-chan struct{} { return c.wake }
+
+// Nudge makes the claimer look at the indexes at once.
+func (c *Claimer) Nudge() { c.wake.Set() }
+
+// Wait returns when no flight is in the air.
+func (c *Claimer) Wait() { c.flights.Wait() }
+
+// Do implements [step.Step]: starts a flight for every target that has due
+// leases and room.
+func (c *Claimer) Do(ctx context.Context) (time.Duration, error) {
+	now, err := c.time.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	rest := c.cfg.MaxRest
+	if c.time.Paused() {
+		return rest, nil
+	}
+	var errs error
+	for _, x := range c.indexes {
+		up, err := x.Upcoming(ctx, now.Add(rest))
+		if err != nil {
+			errs = errors.Join(errs, err)
+			continue // another index may answer
+		}
+		for _, u := range up {
+			if wait := u.At.Sub(now); wait > 0 {
+				rest = min(rest, wait)
+				continue
+			}
+			if err := c.launch(ctx, x, u.Target, now); err != nil {
+				errs = errors.Join(errs, err)
+			}
+		}
+	}
+	return max(rest, time.Millisecond), errs
+}
+
+// launch claims and flies batches of one target until it has none due or no
+// room.
+func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now time.Time) error {
+	for {
+		limit := c.room(name)
+		if limit == 0 {
+			return nil
+		}
+		claim, err := x.Claim(ctx, name, now, limit, c.cfg.Hold)
+		if err != nil || len(claim.Members) == 0 {
+			c.land(name, work.Result{}, false)
+			return err
+		}
+		c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim) })
+	}
+}
+
+// room takes a place for a flight and says how many leases it may hold; 0: no
+// place.
+func (c *Claimer) room(name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.targets[name]
+	if t == nil {
+		t = &target{}
+		c.targets[name] = t
+	}
+	switch {
+	case t.failed > 0 && (t.flights > 0 || c.clock.Now().Before(t.until)):
+		return 0
+	case t.flights >= c.cfg.Flights:
+		return 0
+	}
+	t.flights++
+	if t.failed > 0 {
+		return 1
+	}
+	return c.cfg.Batch
+}
+
+// land gives the place back and notes how the target did.
+func (c *Claimer) land(name string, r work.Result, flown bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.targets[name]
+	t.flights--
+	switch {
+	case !flown:
+	case r.Down && !r.Reached:
+		t.failed++
+		d := min(c.cfg.MinProbe<<min(t.failed-1, 10), c.cfg.MaxProbe)
+		t.until = c.clock.Now().Add(d/2 + rand.N(d/2+1))
+	case r.Reached && t.failed > 0:
+		c.log.Info().Str("target", name).Msg("target answers again")
+		t.failed = 0
+	}
+	if t.flights == 0 && t.failed == 0 {
+		delete(c.targets, name)
+	}
+}
+
+func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim) {
+	stop := c.heartbeat(ctx, x, claim)
+	res, err := c.proc.Process(ctx, claim.Target, claim.Members)
+	stop()
+	if err != nil {
+		c.log.Warn().Err(err).Str("target", claim.Target).Int("leases", len(claim.Members)).Msg("flight failed")
+		res.Later = c.postpone(ctx, claim)
+	}
+	recovered := c.recovered(claim.Target, res)
+	c.land(claim.Target, res, err == nil)
+	if err := x.Complete(ctx, claim, res.Later...); err != nil {
+		c.log.Warn().Err(err).Str("target", claim.Target).Msg("claim was not completed")
+	}
+	if recovered {
+		if err := c.recall.Recall(ctx, claim.Target, false); err != nil {
+			c.log.Warn().Err(err).Str("target", claim.Target).Msg("backlog was not recalled")
+		}
+	}
+	c.wake.Set()
+}
+
+// postpone puts a claim whose outcome nobody knows back for soon.
+func (c *Claimer) postpone(ctx context.Context, claim expiry.Claim) []expiry.Member {
+	now, err := c.time.Now(ctx)
+	if err != nil {
+		return claim.Members
+	}
+	later := make([]expiry.Member, len(claim.Members))
+	for i, m := range claim.Members {
+		m.At = now.Add(time.Second)
+		later[i] = m
+	}
+	return later
+}
+
+// heartbeat extends the claim while its flight lasts.
+func (c *Claimer) heartbeat(ctx context.Context, x expiry.Index, claim expiry.Claim) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var beat sync.WaitGroup
+	beat.Go(func() {
+		for c.tick(ctx, c.cfg.Hold/3) {
+			now, err := c.time.Now(ctx)
+			if err == nil {
+				err = x.Extend(ctx, claim, now, c.cfg.Hold)
+			}
+			if err != nil && ctx.Err() == nil {
+				c.log.Warn().Err(err).Str("target", claim.Target).Msg("claim was not extended")
+			}
+		}
+	})
+	return func() {
+		cancel()
+		beat.Wait()
+	}
+}
+
+// tick waits for d; false if ctx ended first.
+func (c *Claimer) tick(ctx context.Context, d time.Duration) bool {
+	t, release := c.clock.Timer(d)
+	defer release()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t:
+		return true
+	}
+}
+
+func (c *Claimer) recovered(name string, r work.Result) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return r.Reached && c.targets[name].failed > 0
+}

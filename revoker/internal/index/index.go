@@ -1,0 +1,290 @@
+// Package index feeds the expiry index from the stream and from the store.
+//
+//	Indexer   stream → index: each event of a lease makes its row be read again
+//	Upcoming  store → index: each lease once, as it enters the window (D2)
+//	Overdue   store → index: what is due, whatever was forgotten (D1)
+//
+// What holds: nothing here decides anything; a member is a hint. The steps read
+// only leases that are due or come due within the window, never all.
+package index
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/shared/bus"
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Config tunes the steps; the zero value works.
+type Config struct {
+	Window time.Duration // how far ahead the index knows; 1 min
+	Every  time.Duration // between looks at the store; 1 s
+	Page   int           // rows of one read; 1000
+	Pages  int           // reads of one run; 8
+}
+
+func (c Config) withDefaults() Config {
+	c.Window = cmp.Or(c.Window, time.Minute)
+	c.Every = cmp.Or(c.Every, time.Second)
+	c.Page = cmp.Or(c.Page, 1000)
+	c.Pages = cmp.Or(c.Pages, 8)
+	return c
+}
+
+// Feeder offers members to an index and says so.
+type Feeder struct {
+	index expiry.Index
+	nudge func()
+}
+
+// NewFeeder returns a feeder; nudge is called after members were offered.
+func NewFeeder(x expiry.Index, nudge func()) *Feeder { return &Feeder{index: x, nudge: nudge} }
+
+func (f *Feeder) offer(ctx context.Context, members []expiry.Member) error {
+	if len(members) == 0 {
+		return nil
+	}
+	if err := f.index.Offer(ctx, members...); err != nil {
+		return fmt.Errorf("offer to the index: %w", err)
+	}
+	f.nudge()
+	return nil
+}
+
+func member(d store.Due) expiry.Member { return expiry.Member{ID: d.ID, Target: d.Target, At: d.At} }
+
+// Upcoming loads what enters the window. Each lease is read about once; what
+// changes behind its back comes by events, or is found overdue.
+type Upcoming struct {
+	store  store.Leases
+	time   *store.Estimate
+	feed   *Feeder
+	cfg    Config
+	cursor store.Cursor
+}
+
+// NewUpcoming returns the step.
+func NewUpcoming(s store.Leases, t *store.Estimate, f *Feeder, cfg Config) *Upcoming {
+	return &Upcoming{store: s, time: t, feed: f, cfg: cfg.withDefaults()}
+}
+
+// Name implements [step.Step].
+func (u *Upcoming) Name() string { return "upcoming" }
+
+// Do implements [step.Step].
+func (u *Upcoming) Do(ctx context.Context) (time.Duration, error) {
+	now, err := u.time.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if u.cursor.At.Before(now) {
+		u.cursor = store.Cursor{At: now} // what is older is overdue: not this step's
+	}
+	for range u.cfg.Pages {
+		due, err := u.store.Due(ctx, now.Add(u.cfg.Window), u.cursor, u.cfg.Page)
+		if err != nil {
+			return 0, fmt.Errorf("read upcoming leases: %w", err)
+		}
+		members := make([]expiry.Member, len(due))
+		for i, d := range due {
+			members[i] = member(d)
+		}
+		if err := u.feed.offer(ctx, members); err != nil {
+			return 0, err
+		}
+		if len(due) > 0 {
+			last := due[len(due)-1]
+			u.cursor = store.Cursor{At: last.At, ID: last.ID}
+		}
+		if len(due) < u.cfg.Page {
+			return u.cfg.Every, nil
+		}
+	}
+	return 0, nil
+}
+
+// Overdue goes round all leases that are due, most overdue first.
+type Overdue struct {
+	store  store.Leases
+	time   *store.Estimate
+	feed   *Feeder
+	cfg    Config
+	cursor store.Cursor
+}
+
+// NewOverdue returns the step.
+func NewOverdue(s store.Leases, t *store.Estimate, f *Feeder, cfg Config) *Overdue {
+	return &Overdue{store: s, time: t, feed: f, cfg: cfg.withDefaults()}
+}
+
+// Name implements [step.Step].
+func (o *Overdue) Name() string { return "overdue" }
+
+// Do implements [step.Step].
+func (o *Overdue) Do(ctx context.Context) (time.Duration, error) {
+	now, err := o.time.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for range o.cfg.Pages {
+		due, err := o.store.Due(ctx, now, o.cursor, o.cfg.Page)
+		if err != nil {
+			return 0, fmt.Errorf("read overdue leases: %w", err)
+		}
+		members := make([]expiry.Member, len(due))
+		for i, d := range due {
+			members[i] = member(d)
+		}
+		if err := o.feed.offer(ctx, members); err != nil {
+			return 0, err
+		}
+		if len(due) < o.cfg.Page {
+			o.cursor = store.Cursor{}
+			return o.cfg.Every, nil
+		}
+		last := due[len(due)-1]
+		o.cursor = store.Cursor{At: last.At, ID: last.ID}
+	}
+	return o.cfg.Every, nil
+}
+
+// Recaller makes revocations of a target due at once.
+type Recaller struct {
+	store store.Leases
+	time  *store.Estimate
+	feed  *Feeder
+}
+
+// NewRecaller returns a recaller.
+func NewRecaller(s store.Leases, t *store.Estimate, f *Feeder) *Recaller {
+	return &Recaller{store: s, time: t, feed: f}
+}
+
+// Recall offers every open revocation of target as due now; those that need a
+// person only if parked is set (C8).
+func (r *Recaller) Recall(ctx context.Context, target string, parked bool) error {
+	const page = 1000
+	q := store.Query{Target: target, States: []lease.State{lease.Revoking}, Limit: page}
+	for {
+		now, err := r.time.Now(ctx)
+		if err != nil {
+			return err
+		}
+		found, err := r.store.Find(ctx, q)
+		if err != nil {
+			return fmt.Errorf("recall revocations: %w", err)
+		}
+		members := make([]expiry.Member, 0, len(found))
+		for _, l := range found {
+			if parked || !l.Revocation.Parked {
+				members = append(members, expiry.Member{ID: l.ID, Target: l.Target, At: now})
+			}
+		}
+		if err := r.feed.offer(ctx, members); err != nil {
+			return err
+		}
+		if len(found) < page {
+			return nil
+		}
+		q.After = found[len(found)-1].ID
+	}
+}
+
+// Indexer follows the stream. It keeps no memory of single leases (D3).
+type Indexer struct {
+	stream bus.Stream
+	store  store.Leases
+	time   *store.Estimate
+	feed   *Feeder
+	recall *Recaller
+	log    zerolog.Logger
+	cfg    Config
+	name   string
+
+	consumer bus.Consumer
+}
+
+// NewIndexer returns the step. name is the process's own among consumers.
+func NewIndexer(b bus.Stream, s store.Leases, t *store.Estimate, f *Feeder, r *Recaller, name string, log zerolog.Logger, cfg Config) *Indexer {
+	return &Indexer{stream: b, store: s, time: t, feed: f, recall: r, name: name, log: log, cfg: cfg.withDefaults()}
+}
+
+// Name implements [step.Step].
+func (x *Indexer) Name() string { return "indexer" }
+
+// Do implements [step.Step]: takes one fetch of events.
+func (x *Indexer) Do(ctx context.Context) (time.Duration, error) {
+	if x.consumer == nil {
+		c, err := x.stream.Consume(ctx, x.name, false)
+		if err != nil {
+			return 0, fmt.Errorf("follow the stream: %w", err)
+		}
+		x.consumer = c
+	}
+	events, err := x.consumer.Fetch(ctx, x.cfg.Page, x.cfg.Every)
+	if err != nil {
+		return 0, fmt.Errorf("fetch events: %w", err)
+	}
+	now, err := x.time.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var members []expiry.Member
+	for _, id := range x.concerned(ctx, events, now) {
+		l, err := x.store.Get(ctx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read a lease: %w", err)
+		}
+		if at := l.DueAt(); !at.IsZero() && at.Sub(now) < x.cfg.Window {
+			members = append(members, expiry.Member{ID: l.ID, Target: l.Target, At: at})
+		}
+	}
+	if err := x.feed.offer(ctx, members); err != nil {
+		return 0, err
+	}
+	if err := x.consumer.Ack(ctx); err != nil {
+		return 0, fmt.Errorf("acknowledge events: %w", err)
+	}
+	return 0, nil
+}
+
+// concerned picks the leases of a batch that may fall due within the window.
+func (x *Indexer) concerned(ctx context.Context, events []event.Event, now time.Time) []lease.ID {
+	var ids []lease.ID
+	seen := map[lease.ID]bool{}
+	for _, e := range events {
+		d := &e.Data
+		if e.Type == event.ConfigChanged && d.Target != "" {
+			if err := x.recall.Recall(ctx, d.Target, true); err != nil {
+				x.log.Warn().Err(err).Str("target", d.Target).Msg("revocations were not recalled")
+			}
+		}
+		soon := d.NextTryAt != nil || d.ExpiresAt != nil && d.ExpiresAt.Sub(now) < x.cfg.Window
+		if d.LeaseID == "" || d.State.Final() || !soon || seen[d.LeaseID] {
+			continue
+		}
+		seen[d.LeaseID] = true
+		ids = append(ids, d.LeaseID)
+	}
+	return ids
+}
+
+// Close ends following the stream.
+func (x *Indexer) Close() error {
+	if x.consumer == nil {
+		return nil
+	}
+	return x.consumer.Close()
+}

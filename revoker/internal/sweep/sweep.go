@@ -1,0 +1,226 @@
+// Package sweep finds what the pipeline would forget: each sweep is a step that
+// pages through its subject at a bounded rate and puts what it finds into the
+// ordinary pipeline.
+//
+//	Lapse     claims that ran out (C7)
+//	Barriers  prefix revocations that were not listed to their end (A4)
+//	Mounts    mounts that are being disabled (A2)
+//	Strays    accounts in a target without a live lease (B3)
+//	Ghosts    sessions without an account (C2)
+//	Prune     leases that ended long ago
+package sweep
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+const page = 500
+
+// Lapse returns lapsed claims to due.
+type Lapse struct {
+	Index expiry.Index
+	Time  *store.Estimate
+	Every time.Duration
+}
+
+// Name implements [step.Step].
+func (s *Lapse) Name() string { return "lapse" }
+
+// Do implements [step.Step].
+func (s *Lapse) Do(ctx context.Context) (time.Duration, error) {
+	now, err := s.Time.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := s.Index.Lapse(ctx, now); err != nil {
+		return 0, fmt.Errorf("return lapsed claims: %w", err)
+	}
+	return s.Every, nil
+}
+
+// Prune deletes leases that ended before Keep ago and whose events the ledger
+// has.
+type Prune struct {
+	Store store.Leases
+	Time  *store.Estimate
+	Keep  time.Duration
+	Every time.Duration
+}
+
+// Name implements [step.Step].
+func (s *Prune) Name() string { return "prune" }
+
+// Do implements [step.Step].
+func (s *Prune) Do(ctx context.Context) (time.Duration, error) {
+	now, err := s.Time.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.Store.Prune(ctx, now.Add(-s.Keep), page)
+	if err != nil {
+		return 0, fmt.Errorf("prune leases: %w", err)
+	}
+	if n == page {
+		return 100 * time.Millisecond, nil
+	}
+	return s.Every, nil
+}
+
+// revokeAll puts every live lease that q selects into revoking.
+func revokeAll(ctx context.Context, s store.Leases, q store.Query, by lease.Actor, reason string) error {
+	q.States, q.Limit = []lease.State{lease.Intent, lease.Active}, page
+	for {
+		found, err := s.Find(ctx, q)
+		if err != nil {
+			return fmt.Errorf("list leases to revoke: %w", err)
+		}
+		items := make([]store.Transition, len(found))
+		for i, l := range found {
+			items[i].Change = lease.Change{
+				ID: l.ID, Version: lease.AnyVersion, Key: lease.RandomBase62(16), By: by, Reason: reason, Do: lease.Revoke{},
+			}
+		}
+		for _, o := range s.Apply(ctx, items...) {
+			if o.Err != nil && !errors.Is(o.Err, lease.ErrOver) {
+				return fmt.Errorf("revoke listed leases: %w", o.Err)
+			}
+		}
+		if len(found) < page {
+			return nil
+		}
+		q.After = found[len(found)-1].ID
+	}
+}
+
+// Store is what the sweeps over configuration need.
+type Store interface {
+	store.Leases
+	store.Entries
+}
+
+// Barriers finishes prefix revocations whose caller died, and deletes barriers
+// that no creation under way can meet any more.
+type Barriers struct {
+	Store Store
+	Time  *store.Estimate
+	Keep  time.Duration // longer than any creation's grace
+	Every time.Duration
+}
+
+// Name implements [step.Step].
+func (s *Barriers) Name() string { return "barriers" }
+
+// Do implements [step.Step].
+func (s *Barriers) Do(ctx context.Context) (time.Duration, error) {
+	now, err := s.Time.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	after := ""
+	for {
+		entries, err := s.Store.List(ctx, store.KindBarrier, "", after, false, page)
+		if err != nil {
+			return 0, fmt.Errorf("list barriers: %w", err)
+		}
+		for _, e := range entries {
+			if err := s.one(ctx, e, now); err != nil {
+				return 0, err
+			}
+			after = e.Key
+		}
+		if len(entries) < page {
+			return s.Every, nil
+		}
+	}
+}
+
+func (s *Barriers) one(ctx context.Context, e store.Entry, now time.Time) error {
+	var b store.Barrier
+	if err := json.Unmarshal(e.Value, &b); err != nil {
+		return fmt.Errorf("read barrier %s: %w", e.Key, err)
+	}
+	age := now.Sub(b.RaisedAt)
+	switch {
+	case !b.Listed && age > s.Every: // its caller had time to list it
+		q := store.Query{Prefix: b.Prefix, Before: b.Position}
+		if err := revokeAll(ctx, s.Store, q, b.By, b.Reason); err != nil {
+			return err
+		}
+		b.Listed = true
+		value, err := json.Marshal(b)
+		if err != nil {
+			return fmt.Errorf("write barrier %s: %w", e.Key, err)
+		}
+		e.Value = value
+		if _, err := s.Store.Write(ctx, store.Write{Puts: []store.Entry{e}}); err != nil && !errors.Is(err, store.ErrRevision) {
+			return fmt.Errorf("mark barrier %s as listed: %w", e.Key, err)
+		}
+	case b.Listed && age > s.Keep:
+		w := store.Write{Deletes: []store.Ref{{Kind: store.KindBarrier, ID: e.ID}}}
+		if _, err := s.Store.Write(ctx, w); err != nil {
+			return fmt.Errorf("delete barrier %s: %w", e.Key, err)
+		}
+	}
+	return nil
+}
+
+// Mounts ends mounts that were withdrawn: revokes their leases, and deletes the
+// mount when none is left.
+type Mounts struct {
+	Store Store
+	// Disabled tells the mount's engine that the last lease has ended.
+	Disabled func(ctx context.Context, mount store.Entry) error
+	Every    time.Duration
+}
+
+// Name implements [step.Step].
+func (s *Mounts) Name() string { return "mounts" }
+
+// Do implements [step.Step].
+func (s *Mounts) Do(ctx context.Context) (time.Duration, error) {
+	after := ""
+	for {
+		mounts, err := s.Store.List(ctx, store.KindMount, "", after, true, page)
+		if err != nil {
+			return 0, fmt.Errorf("list mounts being disabled: %w", err)
+		}
+		var errs error
+		for _, m := range mounts {
+			errs = errors.Join(errs, s.one(ctx, m))
+			after = m.Key
+		}
+		if errs != nil || len(mounts) < page {
+			return s.Every, errs
+		}
+	}
+}
+
+func (s *Mounts) one(ctx context.Context, m store.Entry) error {
+	if err := revokeAll(ctx, s.Store, store.Query{MountID: m.ID}, lease.System(lease.ActorMount), "mount was disabled"); err != nil {
+		return err
+	}
+	left, err := s.Store.Find(ctx, store.Query{
+		MountID: m.ID, States: []lease.State{lease.Intent, lease.Active, lease.Revoking}, Limit: 1,
+	})
+	if err != nil {
+		return fmt.Errorf("look for leases of a disabled mount: %w", err)
+	}
+	if len(left) > 0 {
+		return nil
+	}
+	if err := s.Disabled(ctx, m); err != nil {
+		return fmt.Errorf("clear a disabled mount: %w", err)
+	}
+	if _, err := s.Store.Write(ctx, store.Write{Deletes: []store.Ref{{Kind: store.KindMount, ID: m.ID}}}); err != nil {
+		return fmt.Errorf("delete a disabled mount: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Strays looks in every target for accounts with our mark that no lease stands
+// for, and opens a lease of kind stray for each (B3).
+type Strays struct {
+	Store   store.Leases
+	Engines map[string]engine.Sweeper // by engine type
+	Time    *store.Estimate
+	Log     zerolog.Logger
+	Every   time.Duration
+}
+
+// Name implements [step.Step].
+func (s *Strays) Name() string { return "strays" }
+
+// Do implements [step.Step]. One target that does not answer does not keep the
+// sweep from the others.
+func (s *Strays) Do(ctx context.Context) (time.Duration, error) {
+	return s.Every, eachTarget(ctx, s.Engines, func(name string, sw engine.Sweeper, t engine.Target) error {
+		return s.target(ctx, name, sw, t)
+	})
+}
+
+func eachTarget(ctx context.Context, engines map[string]engine.Sweeper, do func(string, engine.Sweeper, engine.Target) error) error {
+	var errs error
+	for name, sw := range engines {
+		targets, err := sw.Targets(ctx)
+		if err != nil {
+			errs = errors.Join(errs, fmt.Errorf("list targets of %s: %w", name, err))
+			continue
+		}
+		for _, t := range targets {
+			if err := do(name, sw, t); err != nil {
+				errs = errors.Join(errs, fmt.Errorf("sweep %s%s: %w", t.Mount, t.Name, err))
+			}
+		}
+	}
+	return errs
+}
+
+func (s *Strays) target(ctx context.Context, name string, sw engine.Sweeper, t engine.Target) error {
+	after := ""
+	for {
+		// The target is listed first and the store asked then: an account's
+		// intent precedes it, so one without a live lease is a stray.
+		began, err := s.Time.Now(ctx)
+		if err != nil {
+			return err
+		}
+		accounts, err := sw.Accounts(ctx, t.ID, after, page)
+		if err != nil {
+			return fmt.Errorf("list accounts: %w", err)
+		}
+		for _, a := range accounts {
+			if err := s.account(ctx, name, sw, t, a, began); err != nil {
+				return err
+			}
+			after = a.Name
+		}
+		if len(accounts) < page {
+			return nil
+		}
+	}
+}
+
+func (s *Strays) account(ctx context.Context, name string, sw engine.Sweeper, t engine.Target, a engine.Account, listed time.Time) error {
+	found, err := s.Store.Find(ctx, store.Query{Account: a.Name})
+	if err != nil {
+		return fmt.Errorf("look up an account: %w", err)
+	}
+	known := slices.ContainsFunc(found, func(l lease.Lease) bool {
+		// What ended after the listing was taken away since.
+		return !l.State.Final() || l.Revocation.EndedAt.After(listed.Add(-time.Second))
+	})
+	if known {
+		return nil
+	}
+	plan, handle, err := sw.StrayPlan(ctx, t.ID, a)
+	if err != nil {
+		return fmt.Errorf("plan the end of stray account %q: %w", a.Name, err)
+	}
+	id := lease.NewID(t.Mount + "stray/" + t.Name)
+	o := s.Store.Apply(ctx, store.Transition{Change: lease.Change{
+		ID: id, Key: lease.RandomBase62(16), By: lease.System(lease.ActorSweep),
+		Reason: "account without a live lease",
+		Do: lease.Begin{Lease: lease.Lease{
+			Kind: lease.Stray, MountID: t.MountID, Mount: t.Mount, Engine: name, Target: t.ID,
+			Account: a.Name, Plan: plan, Handle: handle,
+		}},
+	}})[0]
+	if o.Err != nil {
+		return fmt.Errorf("open a lease for stray account %q: %w", a.Name, o.Err)
+	}
+	s.Log.Warn().Str("account", a.Name).Str("target", t.ID).Str("lease", string(id)).Msg("stray account found")
+	return nil
+}
+
+// Ghosts ends sessions whose account no longer exists (C2).
+type Ghosts struct {
+	Engines map[string]engine.Sweeper
+	Log     zerolog.Logger
+	Every   time.Duration
+}
+
+// Name implements [step.Step].
+func (s *Ghosts) Name() string { return "ghosts" }
+
+// Do implements [step.Step].
+func (s *Ghosts) Do(ctx context.Context) (time.Duration, error) {
+	return s.Every, eachTarget(ctx, s.Engines, func(_ string, sw engine.Sweeper, t engine.Target) error {
+		n, err := sw.EndGhosts(ctx, t.ID)
+		if err != nil {
+			return fmt.Errorf("end sessions without an account: %w", err)
+		}
+		if n > 0 {
+			s.Log.Warn().Str("target", t.ID).Int("sessions", n).Msg("sessions without an account were ended")
+		}
+		return nil
+	})
+}

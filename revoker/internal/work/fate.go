@@ -1,0 +1,45 @@
+package work
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+)
+
+// The delays of C8.
+const (
+	firstRetry = 500 * time.Millisecond
+	maxRetry   = 60 * time.Second
+	parkRetry  = 15 * time.Minute
+)
+
+// fate decides what becomes of a failed attempt (C8): retried, or parked for a
+// person; nothing ends by itself. before is the number of attempts that failed
+// already.
+func fate(err *engine.Error, before int, stages lease.Stages) lease.Progress {
+	p := lease.Progress{Stages: stages, Failed: true, Error: err.Message}
+	switch {
+	case err.Kind == engine.NotYet:
+		p.Failed, p.Error, p.After = false, "", max(err.After, 100*time.Millisecond)
+		return p
+	case err.Parks():
+		p.Parked, p.After = true, parkRetry
+		if before == 0 { // one quick look at whether it was a passing state
+			p.After = firstRetry
+		}
+	default:
+		p.After = backoff(before)
+	}
+	if err.After > 0 {
+		p.After = min(p.After, err.After)
+	}
+	return p
+}
+
+// backoff grows from firstRetry to maxRetry, with half of it random.
+func backoff(before int) time.Duration {
+	d := min(firstRetry<<min(before, 10), maxRetry)
+	return d/2 + rand.N(d/2+1)
+}

@@ -1,0 +1,150 @@
+package revoker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/revoker/internal/claim"
+	"github.com/curfew-project/curfew/revoker/internal/index"
+	"github.com/curfew-project/curfew/revoker/internal/sweep"
+	"github.com/curfew-project/curfew/revoker/internal/tokens"
+	"github.com/curfew-project/curfew/revoker/internal/work"
+	"github.com/curfew-project/curfew/shared/bus"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/step"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Store is what a revoker needs of the store.
+type Store interface {
+	store.Leases
+	store.Entries
+	store.Time
+}
+
+// Deps are the collaborators; all are needed. A stream that is not there is
+// [bus.Nop].
+type Deps struct {
+	Store   Store
+	Stream  bus.Stream
+	Index   expiry.Index
+	Engines []engine.Engine
+	Clock   clock.Clock
+	Log     zerolog.Logger
+}
+
+// Config tunes a [Revoker]; the zero value works but for Name.
+type Config struct {
+	Name string // unique to the process
+	// Fallback is an index of the process's own that the overdue sweep feeds,
+	// where Index is shared and may be away; nil: it feeds Index.
+	Fallback expiry.Index
+
+	Window      time.Duration // how far ahead the index knows; 1 min
+	Overdue     time.Duration // between looks at the store; 1 s
+	Batch       int           // leases of a flight; 128
+	Flights     int           // of one target at a time; 16
+	Hold        time.Duration // of a claim; 1 min
+	StrayEvery  time.Duration // 1 min
+	GhostEvery  time.Duration // 10 s
+	SweepEvery  time.Duration // barriers, mounts, claims; 1 s
+	KeepEnded   time.Duration // leases that ended; 24 h
+	KeepBarrier time.Duration // longer than any creation's grace; 10 min
+	// Paused switches the claimer off: nothing is revoked. For the test that
+	// shows that the demonstration fails without a revoker.
+	Paused bool
+}
+
+// Revoker is the role. Make it with [New], run it with [Revoker.Run].
+type Revoker struct {
+	deps    Deps
+	runner  *step.Runner
+	claimer *claim.Claimer
+	indexer *index.Indexer
+}
+
+// New wires a revoker; it starts nothing.
+func New(d Deps, cfg Config) (*Revoker, error) {
+	if cfg.Name == "" {
+		return nil, errors.New("revoker needs a name")
+	}
+	cfg.StrayEvery = cmp.Or(cfg.StrayEvery, time.Minute)
+	cfg.GhostEvery = cmp.Or(cfg.GhostEvery, 10*time.Second)
+	cfg.SweepEvery = cmp.Or(cfg.SweepEvery, time.Second)
+	cfg.KeepEnded = cmp.Or(cfg.KeepEnded, 24*time.Hour)
+	cfg.KeepBarrier = cmp.Or(cfg.KeepBarrier, 10*time.Minute)
+
+	now := store.NewEstimate(d.Store, d.Clock)
+	indexes := []expiry.Index{d.Index}
+	overdue := d.Index
+	if cfg.Fallback != nil {
+		indexes, overdue = append(indexes, cfg.Fallback), cfg.Fallback
+	}
+	revokers := map[string]engine.Revoker{"": tokens.New(d.Store)}
+	sweepers := map[string]engine.Sweeper{}
+	byType := map[string]engine.Engine{}
+	for _, e := range d.Engines {
+		revokers[e.Type()], byType[e.Type()] = e, e
+		if s, ok := e.(engine.Sweeper); ok {
+			sweepers[e.Type()] = s
+		}
+	}
+	r := &Revoker{deps: d}
+	nudge := func() { r.claimer.Nudge() }
+	feed := index.NewFeeder(d.Index, nudge)
+	recall := index.NewRecaller(d.Store, now, feed)
+	worker := work.New(d.Store, revokers, now, d.Log)
+	r.claimer = claim.New(worker, recall, now, d.Clock, d.Log,
+		claim.Config{Batch: cfg.Batch, Flights: cfg.Flights, Hold: cfg.Hold}, indexes...)
+	icfg := index.Config{Window: cfg.Window, Every: cfg.Overdue}
+	r.indexer = index.NewIndexer(d.Stream, d.Store, now, feed, recall, "indexer-"+cfg.Name, d.Log, icfg)
+
+	steps := []step.Step{
+		r.indexer,
+		index.NewUpcoming(d.Store, now, feed, icfg),
+		index.NewOverdue(d.Store, now, index.NewFeeder(overdue, nudge), icfg),
+		&sweep.Barriers{Store: d.Store, Time: now, Keep: cfg.KeepBarrier, Every: cfg.SweepEvery},
+		&sweep.Mounts{Store: d.Store, Every: cfg.SweepEvery, Disabled: disabled(byType)},
+		&sweep.Strays{Store: d.Store, Engines: sweepers, Time: now, Log: d.Log, Every: cfg.StrayEvery},
+		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery},
+		&sweep.Prune{Store: d.Store, Time: now, Keep: cfg.KeepEnded, Every: time.Minute},
+	}
+	for _, x := range indexes {
+		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery})
+	}
+	if !cfg.Paused {
+		steps = append(steps, r.claimer)
+	}
+	r.runner = step.New(d.Clock, d.Log, step.Config{MaxBackoff: 2 * time.Second}, steps...)
+	return r, nil
+}
+
+// disabled tells the engine of a mount that its last lease has ended.
+func disabled(engines map[string]engine.Engine) func(context.Context, store.Entry) error {
+	return func(ctx context.Context, mount store.Entry) error {
+		for _, e := range engines {
+			if err := e.Disabled(ctx, mount.ID); err != nil {
+				return fmt.Errorf("%s: %w", e.Type(), err)
+			}
+		}
+		return nil
+	}
+}
+
+// Run works until ctx ends: it stops claiming, lets the flights in the air
+// land, and returns.
+func (r *Revoker) Run(ctx context.Context) error {
+	err := r.runner.Run(ctx)
+	r.claimer.Wait()
+	if closed := r.indexer.Close(); closed != nil {
+		r.deps.Log.Warn().Err(closed).Msg("stream consumer was not closed")
+	}
+	return err
+}

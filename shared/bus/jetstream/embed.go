@@ -1,0 +1,109 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
+)
+
+const (
+	ownUser = "curfew"
+	// SubscriberUser may read events over the network.
+	SubscriberUser = "subscriber"
+	startTimeout   = 10 * time.Second
+)
+
+// EmbedConfig is the server inside the process.
+type EmbedConfig struct {
+	Config
+	Dir string // of the stream's files
+	// Listen is host:port for subscribers; empty: no network at all. Port 0
+	// takes a free one.
+	Listen string
+	// Subscriber is the password of [SubscriberUser]; needed with Listen.
+	Subscriber secret.Value
+}
+
+// Embed starts a server in the process and connects to it without a network.
+// It returns the bus and the URL that subscribers use, empty without Listen.
+func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
+	own := lease.RandomBase62(32)
+	opts, err := cfg.options(own)
+	if err != nil {
+		return nil, "", err
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, "", fmt.Errorf("start nats: %w", err)
+	}
+	srv.Start()
+	stop := func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
+	if !srv.ReadyForConnections(startTimeout) {
+		stop()
+		return nil, "", fmt.Errorf("start nats: not ready within %s", startTimeout)
+	}
+	nc, err := nats.Connect("", options(nats.InProcessServer(srv), nats.UserInfo(ownUser, own))...)
+	if err != nil {
+		stop()
+		return nil, "", fmt.Errorf("connect to nats in process: %w", err)
+	}
+	b, err := open(ctx, nc, cfg.Config, stop)
+	if err != nil {
+		nc.Close()
+		stop()
+		return nil, "", err
+	}
+	if cfg.Listen == "" {
+		return b, "", nil
+	}
+	return b, "nats://" + srv.Addr().String(), nil
+}
+
+func (cfg EmbedConfig) options(own string) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName: "curfew", JetStream: true, StoreDir: cfg.Dir, DontListen: cfg.Listen == "",
+		NoLog: true, NoSigs: true, MaxPayload: 1 << 20,
+		Users: []*server.User{{Username: ownUser, Password: own}},
+	}
+	if cfg.Listen == "" {
+		return opts, nil
+	}
+	if cfg.Subscriber.Empty() {
+		return nil, errors.New("start nats: listening needs a password for subscribers")
+	}
+	host, port, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("start nats: listen address: %w", err)
+	}
+	opts.Host = host
+	if opts.Port, err = strconv.Atoi(port); err != nil {
+		return nil, fmt.Errorf("start nats: listen address: %w", err)
+	}
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	opts.Users = append(opts.Users, &server.User{
+		Username: SubscriberUser, Password: cfg.Subscriber.Reveal(),
+		Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: []string{
+				"$JS.API.INFO", "$JS.API.STREAM.INFO." + StreamName, "$JS.API.STREAM.NAMES",
+				"$JS.API.CONSUMER.*." + StreamName + ".>", "$JS.API.CONSUMER.MSG.NEXT." + StreamName + ".>",
+				"$JS.ACK." + StreamName + ".>",
+			}},
+			Subscribe: &server.SubjectPermission{Allow: []string{"curfew.>", "_INBOX.>"}},
+		},
+	})
+	return opts, nil
+}

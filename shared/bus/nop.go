@@ -1,0 +1,37 @@
+package bus
+
+import (
+	"context"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/event"
+)
+
+// Nop is a stream that carries nothing: events stay in the store, and expiry
+// works from the store alone.
+type Nop struct{}
+
+// Publish implements [Publisher]: nothing is lost, so everything is
+// acknowledged.
+func (Nop) Publish(_ context.Context, events []event.Event) (int, error) { return len(events), nil }
+
+// Announce implements [Publisher].
+func (Nop) Announce(context.Context, event.Position) error { return nil }
+
+// Consume implements [Stream].
+func (Nop) Consume(context.Context, string, bool) (Consumer, error) { return nopConsumer{}, nil }
+
+// Heads implements [Stream].
+func (Nop) Heads(context.Context) (<-chan event.Position, error) { return nil, nil }
+
+type nopConsumer struct{}
+
+// Fetch waits until ctx ends: the stream is empty for ever.
+func (nopConsumer) Fetch(ctx context.Context, _ int, _ time.Duration) ([]event.Event, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+func (nopConsumer) Ack(context.Context) error { return nil }
+func (nopConsumer) Close() error              { return nil }
+
+var _ Bus = Nop{}
