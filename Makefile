@@ -21,13 +21,13 @@ CLEAN    := .ci/clean-env
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-## checks
-check: lint ## format, lint, vet with all tags, unit tests; what to run before a commit
+check: $(GOLANGCI) ## format, lint, vet with all tags, unit tests; what to run before a commit
+	@$(EACH) $(GOLANGCI) fmt --diff
+	@$(MAKE) lint
 	@$(EACH) go vet -tags=$(ALL_TAGS) ./...
 	@$(MAKE) unit
 
-lint: $(GOLANGCI) ## golangci-lint and format, per module (fix: make fmt)
-	@$(EACH) $(GOLANGCI) fmt --diff
+lint: $(GOLANGCI) ## golangci-lint, which looks at the format too (fix: make fmt)
 	@$(EACH) $(GOLANGCI) run --allow-parallel-runners ./...
 
 fmt: $(GOLANGCI) ## gofumpt and goimports, in place
@@ -36,7 +36,6 @@ fmt: $(GOLANGCI) ## gofumpt and goimports, in place
 tidy: ## go mod tidy in each module
 	@$(EACH) go mod tidy
 
-## tests
 unit: ## tests without network or servers, race detector on
 	@$(CLEAN) $(EACH) $(TEST) ./...
 
@@ -60,7 +59,6 @@ bench: ## benchmarks (RUN=pattern narrows)
 servers: ## find Postgres and Redis for the tests, or install them
 	@go run ./shared/testkit/servers -install
 
-## programs
 # Into bin/: every folder of services/ that holds a program.
 build: ## build the programs into bin/
 	@mkdir -p bin
@@ -69,7 +67,6 @@ build: ## build the programs into bin/
 demo: build ## walk through the life of two leases on real servers (KEEP=1 leaves it running)
 	@$(CLEAN) bin/demo
 
-## tools
 tools: $(GOLANGCI) ## build the pinned linter into .cache/tools
 
 $(GOLANGCI):

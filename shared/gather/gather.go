@@ -12,11 +12,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 )
 
 // ErrFull refuses a call because too many wait already (section E).
 var ErrFull = errors.New("queue is full")
+
+var errNoAnswer = errors.New("batch has not one answer for each item")
 
 // Config bounds a [Gatherer]; the zero value works.
 type Config struct {
@@ -55,19 +58,13 @@ func New[In, Out any](cfg Config, do func([]In) []Out) *Gatherer[In, Out] {
 // still waits, ctx's error is returned and in was not processed.
 func (g *Gatherer[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var zero Out
-	g.mu.Lock()
-	if len(g.waiting) >= g.cfg.Limit {
-		g.mu.Unlock()
-		return zero, ErrFull
+	if err := ctx.Err(); err != nil {
+		return zero, err
 	}
 	c := &call[In, Out]{in: in, turn: make(chan bool, 1)}
-	g.waiting = append(g.waiting, c)
-	if !g.running {
-		g.running = true
-		c.turn <- true
+	if err := g.join(c); err != nil {
+		return zero, err
 	}
-	g.mu.Unlock()
-
 	select {
 	case lead := <-c.turn:
 		return g.finish(c, lead), nil
@@ -77,6 +74,20 @@ func (g *Gatherer[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 		return zero, ctx.Err()
 	}
 	return g.finish(c, <-c.turn), nil
+}
+
+func (g *Gatherer[In, Out]) join(c *call[In, Out]) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) >= g.cfg.Limit {
+		return ErrFull
+	}
+	g.waiting = append(g.waiting, c)
+	if !g.running {
+		g.running = true
+		c.turn <- true
+	}
+	return nil
 }
 
 // finish leads c's batch if it is c's turn to, and returns c's answer.
@@ -90,36 +101,29 @@ func (g *Gatherer[In, Out]) finish(c *call[In, Out], lead bool) Out {
 	return c.out
 }
 
-// withdraw takes c out of the queue; false if its batch has started or it
-// leads.
+// withdraw takes c out of the queue; false if its batch has started. Where it
+// was c's turn to lead, the next one leads.
 func (g *Gatherer[In, Out]) withdraw(c *call[In, Out]) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c.taken || len(c.turn) > 0 {
+	if c.taken {
 		return false
 	}
-	for i, w := range g.waiting {
-		if w == c {
-			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
-			return true
-		}
+	g.waiting = slices.DeleteFunc(g.waiting, func(w *call[In, Out]) bool { return w == c })
+	if len(c.turn) > 0 {
+		g.handOver()
 	}
-	return false
+	return true
 }
 
 // lead runs the batch that c is the first of, and hands over.
 func (g *Gatherer[In, Out]) lead(c *call[In, Out]) {
-	g.mu.Lock()
-	n := min(len(g.waiting), g.cfg.Max)
-	batch := append([]*call[In, Out](nil), g.waiting[:n]...)
-	g.waiting = append([]*call[In, Out](nil), g.waiting[n:]...)
-	in := make([]In, n)
-	for i, b := range batch {
-		b.taken, in[i] = true, b.in
-	}
-	g.mu.Unlock()
-
-	defer g.handOver()
+	batch, in := g.take()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.handOver()
+	}()
 	out, crash := g.run(in)
 	for i, b := range batch {
 		if b.crash = crash; crash == nil {
@@ -131,14 +135,34 @@ func (g *Gatherer[In, Out]) lead(c *call[In, Out]) {
 	}
 }
 
-func (g *Gatherer[In, Out]) run(in []In) (out []Out, crash any) {
-	defer func() { crash = recover() }()
-	return g.do(in), nil
-}
-
-func (g *Gatherer[In, Out]) handOver() {
+func (g *Gatherer[In, Out]) take() (batch []*call[In, Out], in []In) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	n := min(len(g.waiting), g.cfg.Max)
+	batch, g.waiting = slices.Clone(g.waiting[:n]), slices.Clone(g.waiting[n:])
+	for _, b := range batch {
+		b.taken = true
+		in = append(in, b.in)
+	}
+	return batch, in
+}
+
+// run calls the function; crash is its panic. One that returns too few answers
+// crashes too: nobody may wait for ever.
+func (g *Gatherer[In, Out]) run(in []In) (out []Out, crash any) {
+	defer func() {
+		if p := recover(); p != nil {
+			crash = p
+		}
+	}()
+	if out = g.do(in); len(out) != len(in) {
+		return nil, errNoAnswer
+	}
+	return out, nil
+}
+
+// handOver lets the next call lead. mu is held.
+func (g *Gatherer[In, Out]) handOver() {
 	if len(g.waiting) == 0 {
 		g.running = false
 		return

@@ -30,6 +30,8 @@
 //	ErrUnknown    the commit may or may not have happened and could not be
 //	              read back; the caller must treat it as both
 //	ErrLost       the caller's lock is not its own any more
+//	ErrAhead      a consumer confirms what the store never numbered: it has
+//	              seen more than this store remembers (A7)
 //	lease.Err…    the change does not apply to the row
 //
 // Any other error means: not done, try again.

@@ -2,6 +2,9 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
@@ -25,7 +28,9 @@ type Entry struct {
 	Kind Kind
 	Key  string
 	// ID names the incarnation: it survives edits and changes when the entry
-	// is deleted and made anew. Set by the store.
+	// is deleted and made anew. The store makes one for a new entry that has
+	// none; a caller that must know it before (to seal a value to it) takes
+	// [NewIncarnation].
 	ID       string
 	Revision int64 // counts edits from 1
 	Value    []byte
@@ -43,6 +48,8 @@ type Entries interface {
 	EntryByID(ctx context.Context, kind Kind, id string) (Entry, error)
 	// List returns entries whose key begins with prefix, ordered by key, after
 	// the key after; withdrawn ones only where asked for, and then only those.
+	// A page holds all withdrawn incarnations of its last key, beyond limit if
+	// need be. limit 0: 1000.
 	List(ctx context.Context, kind Kind, prefix, after string, withdrawn bool, limit int) ([]Entry, error)
 	// Write makes all of w one commit or nothing of it. It returns the entries
 	// put, as stored.
@@ -66,12 +73,44 @@ type Barrier struct {
 	Listed bool `json:"listed"`
 }
 
-// Write is one commit of configuration.
+// Check refuses a barrier that cannot be raised.
+func (b Barrier) Check() error {
+	if b.Operation == "" || !strings.HasSuffix(b.Prefix, "/") {
+		return fmt.Errorf("operation %q, prefix %q: want an id, and a prefix that ends in a slash", b.Operation, b.Prefix)
+	}
+	return nil
+}
+
+// Encode is the value of the barrier's entry.
+func (b Barrier) Encode() ([]byte, error) {
+	value, err := json.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("encode barrier: %w", err)
+	}
+	return value, nil
+}
+
+// DecodeBarrier is the inverse of [Barrier.Encode].
+func DecodeBarrier(value []byte) (b Barrier, err error) {
+	if err := json.Unmarshal(value, &b); err != nil {
+		return b, fmt.Errorf("decode barrier: %w", err)
+	}
+	return b, nil
+}
+
+// NewIncarnation makes the ID of a new entry: 20 base62 characters, 119 bits.
+func NewIncarnation() string { return lease.RandomBase62(20) }
+
+// Write is one commit of configuration: deletes, then withdrawals, then puts,
+// so that a key can be withdrawn and taken again at once.
 type Write struct {
-	// Puts: Revision 0 makes a new entry (ErrExists if the key has one), else
-	// it must equal the stored one (ErrRevision).
+	// Puts: Revision 0 makes a new entry (ErrExists if the key has one, or the
+	// ID is taken), else it must equal the stored one (ErrRevision; also if
+	// there is none). An edit changes the value of the incarnation ID, withdrawn
+	// or not; of the one that has the key where ID is empty.
 	Puts []Entry
-	// Withdrawals hide and mark; unknown or withdrawn ones are ErrNotFound.
+	// Withdrawals hide and mark, which counts as an edit; unknown or withdrawn
+	// ones are ErrNotFound.
 	Withdrawals []Ref
 	// Deletes remove for good; unknown ones are ignored.
 	Deletes []Ref

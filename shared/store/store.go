@@ -18,6 +18,8 @@ var (
 	ErrExists    = errors.New("entry exists")
 	ErrUnknown   = errors.New("outcome of the commit is unknown")
 	ErrLost      = errors.New("lock was lost")
+	ErrNoOwner   = errors.New("a lock needs an owner")
+	ErrAhead     = errors.New("position is ahead of the head")
 )
 
 // Store is all of the contract. Consumers take the part they need.

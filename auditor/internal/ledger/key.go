@@ -21,7 +21,6 @@ const (
 
 	// Signature type of C2SP signed-note, the byte before the public key.
 	algorithmEd25519 = 0x01
-
 )
 
 // PublicKey verifies the checkpoints and the manifest of one installation. Its
@@ -156,8 +155,8 @@ type noteSigner struct {
 
 var _ note.Signer = noteSigner{}
 
-func (s noteSigner) Name() string                      { return s.name }
-func (s noteSigner) KeyHash() uint32                   { return s.hash }
+func (s noteSigner) Name() string                     { return s.name }
+func (s noteSigner) KeyHash() uint32                  { return s.hash }
 func (s noteSigner) Sign(text []byte) ([]byte, error) { return s.sign(text) }
 
 // plainSigner makes the ordinary Ed25519 signature of a note.

@@ -399,10 +399,14 @@ func TestWipedDirectoryBeginsAnew(t *testing.T) {
 func TestAppendRefusesADamagedSegment(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]func(t *testing.T, dir string){
-		"state removed":    func(t *testing.T, dir string) { mustRemove(t, statePath(dir)) },
-		"state truncated":  func(t *testing.T, dir string) { mustWrite(t, statePath(dir), nil) },
-		"state of another": func(t *testing.T, dir string) { mustWrite(t, statePath(dir), []byte(`{"size":300,"root":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}`)) },
-		"state put back":   func(t *testing.T, dir string) { mustWrite(t, statePath(dir), []byte(`{"size":0,"root":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}`)) },
+		"state removed":   func(t *testing.T, dir string) { mustRemove(t, statePath(dir)) },
+		"state truncated": func(t *testing.T, dir string) { mustWrite(t, statePath(dir), nil) },
+		"state of another": func(t *testing.T, dir string) {
+			mustWrite(t, statePath(dir), []byte(`{"size":300,"root":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}`))
+		},
+		"state put back": func(t *testing.T, dir string) {
+			mustWrite(t, statePath(dir), []byte(`{"size":0,"root":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}`))
+		},
 		"state hidden":     func(t *testing.T, dir string) { mustRemove(t, filepath.Join(dir, stateDirName)) },
 		"checkpoint gone":  func(t *testing.T, dir string) { mustRemove(t, filepath.Join(dir, "checkpoint")) },
 		"checkpoint bad":   func(t *testing.T, dir string) { flip(t, filepath.Join(dir, "checkpoint"), 40) },

@@ -86,8 +86,8 @@ func (f Finder) Postgres(ctx context.Context) (Programs, error) {
 		name: "Postgres", variable: "CURFEW_PG_BIN",
 		servers: []string{"postgres"}, tools: []string{"initdb", "pg_basebackup"},
 		globs: []string{
-			"/usr/lib/postgresql/*/bin",         // Debian
-			"/usr/pgsql-*/bin",                  // Red Hat
+			"/usr/lib/postgresql/*/bin",          // Debian
+			"/usr/pgsql-*/bin",                   // Red Hat
 			"/opt/homebrew/opt/postgresql@*/bin", // macOS
 		},
 		image: "postgres:17", pkg: "postgresql", service: "postgresql",

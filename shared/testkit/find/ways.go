@@ -37,7 +37,7 @@ func (f Finder) docker(ctx context.Context) (string, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("daemon does not answer (%v): %s", err, firstLine(stderr.String()))
+		return "", fmt.Errorf("daemon does not answer: %w: %s", err, firstLine(stderr.String()))
 	}
 	// A rootless daemon maps user ids, and the server could not read the
 	// folder that we give it.
@@ -65,7 +65,7 @@ func (f Finder) apt(ctx context.Context, w wanted) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, aptInstalls)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // our own script and package names
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	log := f.Log
 	if log == nil {
 		log = io.Discard
@@ -74,7 +74,7 @@ func (f Finder) apt(ctx context.Context, w wanted) error {
 	cmd.Stdout = log
 	cmd.Stderr = io.MultiWriter(log, &tail)
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("install %s (%v): %s", w.pkg, err, lastLine(tail.String()))
+		return fmt.Errorf("install %s: %w: %s", w.pkg, err, lastLine(tail.String()))
 	}
 	return nil
 }

@@ -51,6 +51,23 @@ func TestWrapBreaksWhereTheStockCLIDoes(t *testing.T) {
 				"  capabilities when possible; this option can cause instance-wide issues with\n" +
 				"  large numbers of issued certificates",
 		},
+		{
+			name: "no indent",
+			text: "Success! You are now authenticated. The token information displayed below is already stored " +
+				"in the token helper. You do NOT need to run \"bao login\" again. Future OpenBao requests will " +
+				"automatically use this token.",
+			want: "Success! You are now authenticated. The token information displayed below is\n" +
+				"already stored in the token helper. You do NOT need to run \"bao login\" again.\n" +
+				"Future OpenBao requests will automatically use this token.",
+		},
+		{
+			name: "even rather than full first lines",
+			text: "Success! You are now authenticated. The token information displayed below is already stored " +
+				"in the token helper. You do NOT need to run \"curfew login\" again. Future Curfew requests.",
+			want: "Success! You are now authenticated. The token information displayed below\n" +
+				"is already stored in the token helper. You do NOT need to run \"curfew login\"\n" +
+				"again. Future Curfew requests.",
+		},
 		{name: "nothing", text: " \n ", want: ""},
 		{name: "one long word", text: strings.Repeat("x", 100), want: strings.Repeat("x", 100)},
 	}

@@ -41,6 +41,10 @@ func NewReader(in io.Reader, lastID string) *Reader {
 // Retry is the reconnection delay that the server asked for last, or zero.
 func (r *Reader) Retry() time.Duration { return r.retry }
 
+// LastID is the id to resume after: that of the last event delivered, or a later
+// one that the server gave in an event without data to mark a position.
+func (r *Reader) LastID() string { return r.lastID }
+
 // Next returns the next event. It returns io.EOF where the stream ends, also
 // when it ends inside an event, and ErrTooLarge for an event beyond MaxEvent;
 // after an error the reader is spent.
@@ -64,6 +68,11 @@ func (r *Reader) Next() (Event, error) {
 				return event, nil
 			}
 			event, r.budget = Event{}, MaxEvent
+			continue
+		}
+		if strings.HasPrefix(line, ":") {
+			// A heartbeat is part of no event: a quiet stream may have any number.
+			r.budget += len(line)
 			continue
 		}
 		field, value, _ := strings.Cut(line, ":")

@@ -69,6 +69,21 @@ func TestReaderReportsTheRetryDelay(t *testing.T) {
 	}
 }
 
+func TestReaderReportsWhereToResume(t *testing.T) {
+	t.Parallel()
+	for stream, want := range map[string]string{
+		"":                                     "4",
+		"id: 5\n\n":                            "5",
+		"id: 5\ndata: a\n\nid: 6\n\n":          "6",
+		"id: 5\ndata: a\n\nid: 6\ndata: cut\n": "5",
+		"id\n\n":                               "",
+	} {
+		if _, r, _ := readAll(strings.NewReader(stream), "4"); r.LastID() != want {
+			t.Errorf("after %q: LastID = %q, want %q", stream, r.LastID(), want)
+		}
+	}
+}
+
 func TestReaderBoundsAnEvent(t *testing.T) {
 	t.Parallel()
 	endless := io.MultiReader(strings.NewReader("data: a\n\ndata: "), strings.NewReader(strings.Repeat("x", sse.MaxEvent)))
@@ -78,6 +93,15 @@ func TestReaderBoundsAnEvent(t *testing.T) {
 	}
 	if len(events) != 1 {
 		t.Errorf("%d events before it, want 1", len(events))
+	}
+}
+
+func TestReaderOutlivesAnyNumberOfHeartbeats(t *testing.T) {
+	t.Parallel()
+	stream := strings.Repeat(": still here\n", sse.MaxEvent/8) + "data: a\n\n"
+	events, _, err := readAll(strings.NewReader(stream), "")
+	if !errors.Is(err, io.EOF) || len(events) != 1 {
+		t.Errorf("%d events, end %v; want the one after the heartbeats", len(events), err)
 	}
 }
 

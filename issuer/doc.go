@@ -1,0 +1,18 @@
+// Package issuer is the role that speaks the Vault HTTP API: it checks tokens,
+// keeps mounts, issues credentials, and begins their revocation. It holds no
+// state that a restart would lose and needs nothing but the store, so that any
+// number of issuers serve side by side.
+//
+// What holds:
+//   - no credential is answered whose lease is not committed as active, and none
+//     is made without a committed intent (promise 1);
+//   - access that was withdrawn (token, mount, role, connection, prefix) issues
+//     nothing from the withdrawal's commit on (A3);
+//   - each request is on record before it is answered (D6); issuing stops when
+//     the record cannot be kept or taken away (D4), revoking never does;
+//   - what a client did not receive is taken back (A8).
+//
+// Its parts, below internal/: api (HTTP), request and wire (what goes over the
+// connection), fault (errors to statuses), record (events of requests), tokens,
+// mounts, issuing, leases, status. Failure tables are in their comments.
+package issuer

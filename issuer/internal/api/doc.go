@@ -1,0 +1,23 @@
+// Package api is the HTTP API: it admits a request, finds out who asks, finds
+// who answers, records it and writes the answer.
+//
+//	path ─▶ open path? ─▶ room? ─▶ sealed? ─▶ token ─▶ body ─▶ route ─▶ record ─▶ write
+//
+// What holds:
+//   - nothing but health, seal-status, leader and init is served without a
+//     valid token;
+//   - every other request is on record before it is answered; a revocation is
+//     answered also where that fails (promise 5);
+//   - one function maps errors to answers (package fault); what it does not know
+//     says nothing but the request's id;
+//   - a panic becomes a 500, and what was made but not answered is taken back;
+//   - requests in flight are bounded, those that take access away have room of
+//     their own (section E).
+//
+// | fails | then |
+// |---|---|
+// | no room | 503 with Retry-After; counted |
+// | token missing or not valid | 403; recorded at a bounded rate |
+// | the record | 503, also for what was read or configured; never for a revocation |
+// | the write of an answer, or the client went away before it | what it hands out is revoked (A8) |
+package api

@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+)
+
+// ops are the operations of a path.
+type ops map[engine.Operation]answerer
+
+// route is a path of the server's own. A pattern that ends in "/…" takes at
+// least one more element, and what stands between it and tail.
+type route struct {
+	pattern string
+	tail    string
+	ops     ops
+}
+
+const more = "/…"
+
+// match returns what follows the pattern.
+func (t *route) match(path string) (rest string, ok bool) {
+	prefix, takes := strings.CutSuffix(t.pattern, more)
+	if !takes {
+		return "", path == t.pattern
+	}
+	rest, ok = strings.CutPrefix(path, prefix+"/")
+	if ok && t.tail != "" {
+		rest, ok = strings.CutSuffix(rest, t.tail)
+	}
+	return rest, ok && rest != ""
+}
+
+// plain adapts a handler of a path without a rest.
+func plain(h func(context.Context, *request.Request) (*wire.Answer, error)) answerer {
+	return func(ctx context.Context, r *request.Request, _ string) (*wire.Answer, error) { return h(ctx, r) }
+}
+
+// table is every path of sys/ and auth/. Of two that match, the first counts.
+func (a *API) table() []route {
+	const read, write, list, del = engine.Read, engine.Write, engine.List, engine.Delete
+	t, m, l := a.Tokens, a.Mounts, a.Leases
+	return []route{
+		{"auth/token/create", "", ops{write: plain(t.Create)}},
+		{"auth/token/create-orphan", "", ops{write: plain(t.CreateOrphan)}},
+		{"auth/token/lookup-self", "", ops{read: plain(t.LookupSelf), write: plain(t.LookupSelf)}},
+		{"auth/token/lookup", "", ops{read: plain(t.LookupSelf), write: plain(t.Lookup)}},
+		{"auth/token/lookup-accessor", "", ops{write: plain(t.LookupAccessor)}},
+		{"auth/token/renew-self", "", ops{write: plain(t.RenewSelf)}},
+		{"auth/token/renew", "", ops{write: plain(t.Renew)}},
+		{"auth/token/revoke-self", "", ops{write: plain(t.RevokeSelf)}},
+		{"auth/token/revoke", "", ops{write: plain(t.Revoke)}},
+		{"auth/token/revoke-accessor", "", ops{write: plain(t.RevokeAccessor)}},
+
+		{"sys/mounts", "", ops{read: plain(m.Read), list: plain(m.List)}},
+		{"sys/mounts/…", "/tune", ops{read: m.ReadTune, write: m.Tune}},
+		{"sys/mounts/…", "", ops{read: m.ReadOne, write: m.Enable, del: m.Disable}},
+		{"sys/internal/ui/mounts", "", ops{read: plain(m.UI)}},
+		{"sys/internal/ui/mounts/…", "", ops{read: m.UIOne}},
+
+		{"sys/leases", "", ops{read: a.listParked}},
+		{"sys/leases/count", "", ops{read: a.countParked}},
+		{"sys/leases/tidy", "", ops{write: plain(l.Tidy)}},
+		{"sys/leases/lookup", "", ops{write: plain(l.Lookup), list: l.List}},
+		{"sys/leases/lookup/…", "", ops{list: l.List}},
+		{"sys/leases/renew", "", ops{write: l.Renew}},
+		{"sys/leases/renew/…", "", ops{write: l.Renew}},
+		{"sys/leases/revoke", "", ops{write: l.Revoke}},
+		{"sys/leases/revoke/…", "", ops{write: l.Revoke}},
+		{"sys/leases/revoke-prefix/…", "", ops{write: l.RevokePrefix}},
+		{"sys/leases/revoke-force/…", "", ops{write: l.RevokeForce}},
+		{"sys/leases/operations", "", ops{list: plain(l.ListOperations)}},
+		{"sys/leases/operations/…", "", ops{read: l.ReadOperation}},
+	}
+}
+
+func (a *API) countParked(ctx context.Context, r *request.Request, _ string) (*wire.Answer, error) {
+	return a.Leases.CountParked(ctx, r, a.Mounts)
+}
+
+func (a *API) listParked(ctx context.Context, r *request.Request, _ string) (*wire.Answer, error) {
+	return a.Leases.ListParked(ctx, r, a.Mounts)
+}
+
+// handle finds who answers r.
+func (a *API) handle(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	switch first, _, _ := strings.Cut(r.Path, "/"); first {
+	case "sys", "auth":
+		return a.own(ctx, r)
+	}
+	return a.engine(ctx, r)
+}
+
+func (a *API) own(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	for i := range a.routes {
+		rest, ok := a.routes[i].match(r.Path)
+		if !ok {
+			continue
+		}
+		h, ok := a.routes[i].ops[r.Operation]
+		if !ok {
+			return nil, wire.UnsupportedOperation()
+		}
+		return h(ctx, r, rest)
+	}
+	return nil, wire.UnsupportedPath()
+}
+
+// engine hands r to the engine of its mount.
+func (a *API) engine(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	path := r.Path
+	if r.Operation == engine.List {
+		path += "/" // as clients know it from the text of the error
+	}
+	m, rest, err := a.Mounts.Resolve(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	r.Mount = m.Path
+	e, ok := a.Engines[m.Type]
+	if !ok {
+		return nil, fmt.Errorf("mount %s has the unknown type %q", m.Path, m.Type)
+	}
+	q := &engine.Request{
+		Operation: r.Operation, MountID: m.ID, Mount: m.Path, Path: strings.TrimSuffix(rest, "/"),
+		Data: r.Data, Actor: r.Actor, After: r.After, Limit: r.Limit,
+	}
+	if r.Operation == engine.Read || r.Operation == engine.Write {
+		q.LeaseID = lease.NewID(r.Path)
+		plan, err := e.Plan(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		if plan != nil {
+			return a.Issuing.Issue(ctx, e, m, r, q.LeaseID, plan)
+		}
+	}
+	said, err := e.Handle(ctx, q)
+	switch {
+	case err != nil:
+		return nil, err
+	case said == nil:
+		return wire.NoContent(), nil
+	case r.Operation == engine.List && nothing(said.Data):
+		return nil, wire.Nothing()
+	}
+	return &wire.Answer{Data: said.Data, Warnings: said.Warnings}, nil
+}
+
+// nothing reports whether a list has no keys.
+func nothing(data map[string]any) bool {
+	switch keys := data["keys"].(type) {
+	case nil:
+		return true
+	case []string:
+		return len(keys) == 0
+	case []any:
+		return len(keys) == 0
+	}
+	return false
+}

@@ -1,0 +1,72 @@
+// Package fault is the one place that says what an error is to a client:
+// status, text and when to come back. What it does not know is a 500 with the
+// id of the request and no detail.
+package fault
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/gather"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// ErrSealed says that the seal is closed: nothing can be read or issued.
+var ErrSealed = errors.New("sealed")
+
+// Of is err as a client sees it; err is not nil.
+func Of(err error, requestID string) *wire.Error {
+	if w, ok := errors.AsType[*wire.Error](err); ok {
+		return w
+	}
+	if e, ok := errors.AsType[*engine.Error](err); ok {
+		return ofEngine(e, err, requestID)
+	}
+	switch {
+	case errors.Is(err, ErrSealed):
+		return wire.Sealed()
+	case errors.Is(err, gather.ErrFull):
+		return wire.Unavailable(err, "too many requests wait for the store: try again")
+	case errors.Is(err, store.ErrWithdrawn), errors.Is(err, store.ErrRevision), errors.Is(err, store.ErrExists):
+		return wire.Unavailable(err, "what the request needs was changed by others at the same time: try again")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return wire.Unavailable(err, "the request took too long: try again")
+	}
+	return unknown(err, requestID)
+}
+
+func ofEngine(e *engine.Error, err error, requestID string) *wire.Error {
+	w := &wire.Error{Cause: err, RetryAfter: e.After}
+	switch e.Kind {
+	case engine.Invalid, engine.Refused:
+		w.Status, w.Messages, w.RetryAfter = http.StatusBadRequest, []string{e.Message}, 0
+	case engine.NotFound:
+		return &wire.Error{Status: http.StatusNotFound, Cause: err}
+	case engine.UnsupportedPath:
+		return wire.UnsupportedPath()
+	case engine.UnsupportedOperation:
+		return wire.UnsupportedOperation()
+	case engine.Unreachable:
+		w.Status, w.Messages = http.StatusInternalServerError, []string{e.Message}
+	case engine.Conflict, engine.Busy, engine.NotYet:
+		w.Status, w.Messages = http.StatusServiceUnavailable, []string{e.Message}
+		w.RetryAfter = max(w.RetryAfter, time.Second)
+	case engine.Internal:
+		return unknown(err, requestID)
+	default:
+		return unknown(err, requestID)
+	}
+	return w
+}
+
+func unknown(err error, requestID string) *wire.Error {
+	return &wire.Error{
+		Status:   http.StatusInternalServerError,
+		Messages: []string{"internal error: see the server's log for request " + requestID},
+		Cause:    err,
+	}
+}

@@ -1,0 +1,25 @@
+// Package leases is sys/leases: looking up, listing, renewing and revoking
+// what was issued.
+//
+// What holds:
+//   - a renewal that extends moves the target's expiry first and the store's
+//     second; one that shortens the other way round; who loses the
+//     compare-and-swap tells the target what the store has (B9);
+//   - a revocation is committed before anything is answered, and goes on
+//     whatever the client does; a synchronous one only waits for it (C9);
+//   - revoking what has ended is success;
+//   - revoke-prefix takes what was begun before its barrier and nothing later,
+//     and can be read under its operation's id until it is finished (A4);
+//     [Operations] goes on with one whose issuer died;
+//   - revoke-force gives a revocation its chance first, and then abandons what
+//     is left, with the actor and the reason; tokens are never abandoned: they
+//     have no target to fail, and their children depend on them.
+//
+// | fails | then |
+// |---|---|
+// | the target, at an extension | nothing was changed in the store; its later expiry there is only the last fence (B8) |
+// | the target, at a shortening | the store's earlier expiry counts; logged |
+// | the commit of a revocation | the request fails; nothing was promised |
+// | an attempt, while a client waits | 400 with its reason; the pipeline tries again |
+// | the issuer, while it lists a prefix | the barrier stays unlisted; the revoker's sweep takes it up |
+package leases

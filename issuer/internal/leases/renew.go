@@ -1,0 +1,170 @@
+package leases
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Renew serves PUT sys/leases/renew and PUT sys/leases/renew/<lease id>.
+func (b *Book) Renew(ctx context.Context, r *request.Request, inPath string) (*wire.Answer, error) {
+	id, err := named(r, inPath)
+	if err != nil {
+		return nil, err
+	}
+	increment, err := r.Fields().Duration("increment")
+	if err != nil {
+		return nil, err
+	}
+	// What is done in the target must be followed by its commit, so from here
+	// on the client's going away changes nothing.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.RenewWithin)
+	defer cancel()
+	const attempts = 3
+	for range attempts {
+		after, err := b.renew(ctx, r, id, increment)
+		if errors.Is(err, lease.ErrVersion) {
+			continue // another request was faster; the target has its value again
+		}
+		if err != nil {
+			return nil, err
+		}
+		return renewed(&after, increment), nil
+	}
+	return nil, wire.Unavailable(nil, "the lease is being changed by others: try again")
+}
+
+// renewed is the answer about a lease as its renewal left it.
+func renewed(l *lease.Lease, increment time.Duration) *wire.Answer {
+	answer := &wire.Answer{
+		LeaseID: string(l.ID), Renewable: l.Renewable,
+		Duration: l.Remaining(l.RenewedAt), Recorded: true,
+	}
+	if _, capped := l.Extension(increment, l.RenewedAt); capped {
+		if increment == 0 {
+			increment = l.TTL
+		}
+		answer.Warnings = []string{lease.CapWarning(increment, l.CeilingAt.Sub(l.RenewedAt), l.CappedBy)}
+	}
+	return answer
+}
+
+// renewable returns the lease if it can be renewed now.
+func (b *Book) renewable(ctx context.Context, id lease.ID) (lease.Lease, time.Time, error) {
+	l, err := b.store.Get(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return l, time.Time{}, wire.Invalid("lease not found")
+	}
+	if err != nil {
+		return l, time.Time{}, fmt.Errorf("renew lease: %w", err)
+	}
+	now, err := b.store.Now(ctx)
+	if err != nil {
+		return l, now, fmt.Errorf("renew lease: %w", err)
+	}
+	switch {
+	case !l.Usable(now):
+		return l, now, wire.Invalid("lease not found")
+	case l.Kind == lease.Token:
+		return l, now, wire.Invalid("tokens cannot be renewed through this endpoint")
+	case !l.Renewable:
+		return l, now, wire.Invalid("lease is not renewable")
+	}
+	return l, now, nil
+}
+
+// renew tries once: lease.ErrVersion means that it was overtaken.
+func (b *Book) renew(ctx context.Context, r *request.Request, id lease.ID, increment time.Duration) (lease.Lease, error) {
+	l, now, err := b.renewable(ctx, id)
+	if err != nil {
+		return l, err
+	}
+	r.Mount = l.Mount
+	e, ok := b.engines[l.Engine]
+	if !ok {
+		return l, fmt.Errorf("renew lease: no engine %q", l.Engine)
+	}
+	until, _ := l.Extension(increment, now)
+	extends := until.IsZero() || !until.Before(l.ExpiresAt)
+	if extends { // B9: the target first
+		if err := tell(ctx, e, &l, until, now); err != nil {
+			return l, err
+		}
+	}
+	t := store.Transition{
+		Change: lease.Change{
+			ID: id, Version: l.Version, Key: lease.RandomBase62(24), By: r.Actor,
+			// The target knows of until and of nothing later.
+			Do: lease.Renew{Increment: increment, NotAfter: until},
+		},
+		Also: []event.Event{r.Event(http.StatusOK)},
+	}
+	out := b.apply(ctx, t)
+	if out.Err != nil {
+		return b.overtaken(ctx, e, &t.Change, out.Err, extends)
+	}
+	if !extends { // B9: the store first
+		if err := tell(ctx, e, &out.Lease, out.Lease.ExpiresAt, out.Lease.RenewedAt); err != nil {
+			// The store's expiry is the earlier one and counts.
+			b.log.Warn().Err(err).Str("lease_id", string(id)).Str("request_id", r.ID).
+				Msg("target keeps a later expiry than the store")
+		}
+	}
+	return out.Lease, nil
+}
+
+// tell moves the expiry of l in the target to until; the zero time: never.
+func tell(ctx context.Context, e engine.Engine, l *lease.Lease, until, now time.Time) error {
+	renewal := engine.Renewal{Lease: *l}
+	if !until.IsZero() {
+		renewal.Remaining = max(until.Sub(now), time.Nanosecond) // 0 would mean: never
+	}
+	errs := e.Renew(ctx, l.Target, []engine.Renewal{renewal})
+	if len(errs) != 1 {
+		return fmt.Errorf("renew in the target: %d outcomes for one lease", len(errs))
+	}
+	if e, ok := errors.AsType[*engine.Error](errs[0]); ok && e.Kind == engine.NotFound {
+		// Not "no such path": the lease is there, its account is not.
+		return &wire.Error{Status: http.StatusBadRequest, Messages: []string{e.Message}, Cause: e}
+	}
+	return errs[0]
+}
+
+// overtaken handles a renewal whose commit did not go through, or may not have,
+// after the target may have been told a later expiry: it is told the store's
+// again (B9). The error says what to answer; nil: the commit is there.
+func (b *Book) overtaken(ctx context.Context, e engine.Engine, c *lease.Change, cause error, told bool) (lease.Lease, error) {
+	l, err := b.store.Get(ctx, c.ID)
+	if err != nil {
+		return l, fmt.Errorf("renew lease: %w", errors.Join(cause, err))
+	}
+	if l.LastKey == c.Key && l.State == lease.Active {
+		return l, nil
+	}
+	now, err := b.store.Now(ctx)
+	if err != nil {
+		return l, fmt.Errorf("renew lease: %w", errors.Join(cause, err))
+	}
+	usable := l.Usable(now)
+	if told && usable {
+		if err := tell(ctx, e, &l, l.ExpiresAt, now); err != nil {
+			b.log.Warn().Err(err).Str("lease_id", string(l.ID)).Msg("target keeps a later expiry than the store")
+		}
+	}
+	switch {
+	case errors.Is(cause, lease.ErrVersion) && usable:
+		return l, lease.ErrVersion
+	case errors.Is(cause, lease.ErrVersion), errors.Is(cause, lease.ErrOver), errors.Is(cause, store.ErrNotFound):
+		return l, wire.Invalid("lease not found")
+	}
+	return l, fmt.Errorf("renew lease: %w", cause)
+}

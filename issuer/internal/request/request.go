@@ -1,0 +1,191 @@
+package request
+
+import (
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"mime"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
+)
+
+// Request is one request to the API.
+type Request struct {
+	ID        string // shared by answer, log and event
+	Operation engine.Operation
+	Path      string // below /v1/, without slashes at its ends
+	Mount     string // path of the mount it belongs to, once known
+	Data      map[string]any
+	After     string // pages a List
+	Limit     int
+	Actor     lease.Actor
+	Caller    Caller
+}
+
+// Caller is the token that a request came with.
+type Caller struct {
+	Lease lease.Lease
+	Text  secret.Value
+}
+
+// Fields reads the values that were sent.
+func (r *Request) Fields() wire.Fields { return r.Data }
+
+// NewID returns a random UUID (RFC 9562, version 4).
+func NewID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails: it ends the process
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// Address is the IP address that the request came from.
+func Address(h *http.Request) string {
+	host, _, err := net.SplitHostPort(h.RemoteAddr)
+	if err != nil {
+		return h.RemoteAddr
+	}
+	return host
+}
+
+// Token is the token that h bears, empty where it bears none.
+func Token(h *http.Request) secret.Value {
+	if t := h.Header.Get("X-Vault-Token"); t != "" {
+		return secret.New(strings.TrimSpace(t))
+	}
+	scheme, t, ok := strings.Cut(h.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return secret.Value{}
+	}
+	return secret.New(strings.TrimSpace(t))
+}
+
+// Refused says why h asks for something that this server does not do and must
+// not ignore: an answer in another namespace, or without its wrapping, is not
+// what was asked for.
+func Refused(h *http.Request) error {
+	switch ns := strings.Trim(h.Header.Get("X-Vault-Namespace"), "/"); ns {
+	case "", "root":
+	default:
+		return wire.Invalid("namespaces are not supported: leave X-Vault-Namespace empty")
+	}
+	if ttl := h.Header.Get("X-Vault-Wrap-TTL"); ttl != "" && strings.Trim(ttl, "0smh") != "" {
+		return wire.Invalid("response wrapping is not supported: ask without X-Vault-Wrap-TTL")
+	}
+	return nil
+}
+
+// Read makes the request of h; path is what [Path] made of its URL. The body
+// is bounded by whoever calls. With an error the request is as far as it could
+// be read, for its record.
+func Read(h *http.Request, path string) (*Request, error) {
+	r := &Request{Path: path}
+	query := h.URL.Query()
+	var err error
+	if r.Operation, err = operation(h, query.Get("list")); err != nil {
+		r.Operation = Attempted(h)
+		return r, err
+	}
+	switch r.Operation {
+	case engine.Write:
+		r.Data, err = wire.Decode(h.Body)
+	case engine.List:
+		err = r.page(query.Get("after"), query.Get("limit"))
+		query.Del("after")
+		query.Del("limit")
+		fallthrough
+	case engine.Read, engine.Delete:
+		query.Del("list")
+		r.Data = values(query)
+	}
+	return r, err
+}
+
+// Attempted is the operation that h asks for, as far as its method says; for
+// the record of a request that is refused before it is read.
+func Attempted(h *http.Request) engine.Operation {
+	const longest = 16 // clients choose the method
+	op, err := operation(h, h.URL.Query().Get("list"))
+	if err != nil {
+		return engine.Operation(strings.ToLower(h.Method[:min(len(h.Method), longest)]))
+	}
+	return op
+}
+
+func operation(h *http.Request, list string) (engine.Operation, error) {
+	switch h.Method {
+	case http.MethodPut, http.MethodPost:
+		return engine.Write, nil
+	case http.MethodDelete:
+		return engine.Delete, nil
+	case "LIST":
+		return engine.List, nil
+	case http.MethodGet:
+		if list == "" {
+			return engine.Read, nil
+		}
+		want, err := strconv.ParseBool(strings.ToLower(list))
+		switch {
+		case err != nil:
+			return "", wire.Invalid("error converting input for field %q: %q is neither true nor false", "list", list)
+		case want:
+			return engine.List, nil
+		}
+		return engine.Read, nil
+	case http.MethodPatch:
+		// Stock servers look at the type first, and say so.
+		if _, _, err := mime.ParseMediaType(h.Header.Get("Content-Type")); err != nil {
+			return "", wire.Invalid("%v", err)
+		}
+	}
+	return "", wire.UnsupportedOperation()
+}
+
+func (r *Request) page(after, limit string) error {
+	r.After = after
+	if limit == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(limit)
+	if err != nil || n < -1 {
+		return wire.Invalid("error converting input for field %q: %q is not a whole number", "limit", limit)
+	}
+	r.Limit = max(n, 0) // -1 means all to stock clients
+	return nil
+}
+
+func values(query map[string][]string) map[string]any {
+	data := make(map[string]any, len(query))
+	for name, v := range query {
+		if len(v) == 1 {
+			data[name] = v[0]
+		} else {
+			data[name] = v
+		}
+	}
+	return data
+}
+
+// names are the names of the fields that were sent, in order; long ones and
+// long lists are cut, since a client chooses them.
+func (r *Request) names() []string {
+	const most, longest = 32, 64
+	names := slices.Sorted(maps.Keys(r.Data))
+	if len(names) > most {
+		names = append(names[:most:most], "…")
+	}
+	for i, n := range names {
+		if len(n) > longest {
+			names[i] = strings.ToValidUTF8(n[:longest], "") + "…"
+		}
+	}
+	return names
+}

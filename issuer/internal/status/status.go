@@ -1,0 +1,219 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/secret"
+)
+
+// Seal is what guards the secrets of the configuration.
+type Seal interface {
+	// Status says how things stand; it is quick and asks nobody.
+	Status(ctx context.Context) (SealStatus, error)
+	// Initialize makes the installation: its keys and its first root token. It
+	// fails with [ErrInitialized] or [ErrNotAllowed].
+	Initialize(ctx context.Context, want InitRequest) (InitResult, error)
+}
+
+// The errors of [Seal.Initialize].
+var (
+	ErrInitialized = errors.New("already initialized")
+	ErrNotAllowed  = errors.New("initialization over the API is not allowed")
+)
+
+// SealStatus is the state of the seal.
+type SealStatus struct {
+	Type         string // "file", …
+	Initialized  bool
+	Sealed       bool
+	Shares       int // of the key; 1 where it is in one piece
+	Threshold    int
+	Progress     int
+	RecoverySeal bool // unseals by itself
+	StorageType  string
+	ClusterName  string
+	ClusterID    string
+}
+
+// InitRequest is what `operator init` asks for.
+type InitRequest struct{ Shares, Threshold int }
+
+// InitResult is what it prints once.
+type InitResult struct {
+	// Keys in hex and base64; none where the key stays in a file.
+	Keys, KeysBase64 []secret.Value
+	RootToken        secret.Value
+}
+
+// Desk answers.
+type Desk struct {
+	seal    Seal
+	clock   clock.Clock
+	version string
+}
+
+// New returns a desk.
+func New(s Seal, c clock.Clock, version string) *Desk {
+	return &Desk{seal: s, clock: c, version: version}
+}
+
+// Sealed reports whether nothing can be served.
+func (d *Desk) Sealed(ctx context.Context) (bool, error) {
+	s, err := d.seal.Status(ctx)
+	return err != nil || s.Sealed || !s.Initialized, err
+}
+
+type health struct {
+	Initialized                bool   `json:"initialized"`
+	Sealed                     bool   `json:"sealed"`
+	Standby                    bool   `json:"standby"`
+	ReplicationPerformanceMode string `json:"replication_performance_mode"`
+	ReplicationDRMode          string `json:"replication_dr_mode"`
+	ServerTimeUTC              int64  `json:"server_time_utc"`
+	Version                    string `json:"version"`
+	ClusterName                string `json:"cluster_name,omitempty"`
+	ClusterID                  string `json:"cluster_id,omitempty"`
+}
+
+// Health serves GET and HEAD sys/health.
+func (d *Desk) Health(ctx context.Context, query url.Values) (*wire.Answer, error) {
+	s, err := d.seal.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name, code := "activecode", http.StatusOK
+	switch {
+	case !s.Initialized:
+		name, code = "uninitcode", http.StatusNotImplemented
+	case s.Sealed:
+		name, code = "sealedcode", http.StatusServiceUnavailable
+	}
+	if text := query.Get(name); text != "" {
+		if code, err = strconv.Atoi(text); err != nil || code < 200 || code > 599 {
+			return nil, wire.Invalid("bad value for %s: want an HTTP status", name)
+		}
+	}
+	h := health{
+		Initialized: s.Initialized, Sealed: s.Sealed,
+		ReplicationPerformanceMode: "disabled", ReplicationDRMode: "disabled",
+		ServerTimeUTC: d.clock.Now().Unix(), Version: d.version,
+	}
+	if s.Sealed || !s.Initialized {
+		h.Sealed, h.Standby = true, true
+		h.ReplicationPerformanceMode, h.ReplicationDRMode = "unknown", "unknown"
+	} else {
+		h.ClusterName, h.ClusterID = s.ClusterName, s.ClusterID
+	}
+	return &wire.Answer{Status: code, Bare: h}, nil
+}
+
+type sealStatus struct {
+	Type         string `json:"type"`
+	Initialized  bool   `json:"initialized"`
+	Sealed       bool   `json:"sealed"`
+	T            int    `json:"t"`
+	N            int    `json:"n"`
+	Progress     int    `json:"progress"`
+	Nonce        string `json:"nonce"`
+	RecoverySeal bool   `json:"recovery_seal"`
+	Version      string `json:"version"`
+	CommitDate   string `json:"commit_date"`
+	Migration    bool   `json:"migration"`
+	ClusterName  string `json:"cluster_name,omitempty"`
+	ClusterID    string `json:"cluster_id,omitempty"`
+	StorageType  string `json:"storage_type"`
+}
+
+// SealStatus serves GET sys/seal-status.
+func (d *Desk) SealStatus(ctx context.Context, _ url.Values) (*wire.Answer, error) {
+	s, err := d.seal.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := sealStatus{
+		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed || !s.Initialized,
+		T: s.Threshold, N: s.Shares, Progress: s.Progress, RecoverySeal: s.RecoverySeal,
+		Version: d.version, StorageType: s.StorageType,
+	}
+	if !out.Sealed {
+		out.ClusterName, out.ClusterID = s.ClusterName, s.ClusterID
+	}
+	return &wire.Answer{Bare: out}, nil
+}
+
+type leader struct {
+	HAEnabled            bool   `json:"ha_enabled"`
+	IsSelf               bool   `json:"is_self"`
+	LeaderAddress        string `json:"leader_address"`
+	LeaderClusterAddress string `json:"leader_cluster_address"`
+}
+
+// Leader serves GET sys/leader: every issuer serves every request, so there is
+// none.
+func (d *Desk) Leader(ctx context.Context, _ url.Values) (*wire.Answer, error) {
+	sealed, err := d.Sealed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if sealed {
+		return nil, wire.Sealed()
+	}
+	return &wire.Answer{Bare: leader{}}, nil
+}
+
+// Initialized serves GET sys/init.
+func (d *Desk) Initialized(ctx context.Context, _ url.Values) (*wire.Answer, error) {
+	s, err := d.seal.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Answer{Bare: map[string]bool{"initialized": s.Initialized}}, nil
+}
+
+type initialized struct {
+	Keys       []string `json:"keys"`
+	KeysBase64 []string `json:"keys_base64"`
+	RootToken  string   `json:"root_token"`
+}
+
+// Initialize serves PUT sys/init.
+func (d *Desk) Initialize(ctx context.Context, f wire.Fields) (*wire.Answer, error) {
+	want := InitRequest{}
+	var err error
+	if want.Shares, err = f.Int("secret_shares"); err != nil {
+		return nil, err
+	}
+	if want.Threshold, err = f.Int("secret_threshold"); err != nil {
+		return nil, err
+	}
+	if want.Shares > 0 && want.Threshold > want.Shares {
+		return nil, wire.Invalid("secret_threshold cannot be above secret_shares")
+	}
+	got, err := d.seal.Initialize(context.WithoutCancel(ctx), want)
+	switch {
+	case errors.Is(err, ErrInitialized):
+		return nil, wire.Invalid("Vault is already initialized")
+	case errors.Is(err, ErrNotAllowed):
+		return nil, wire.Invalid("initialization over the API is switched off: the server initializes itself")
+	case err != nil:
+		return nil, fmt.Errorf("initialize: %w", err)
+	}
+	return &wire.Answer{Bare: initialized{
+		Keys: reveal(got.Keys), KeysBase64: reveal(got.KeysBase64), RootToken: got.RootToken.Reveal(),
+	}}, nil
+}
+
+func reveal(values []secret.Value) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = v.Reveal()
+	}
+	return out
+}

@@ -1,0 +1,182 @@
+package tokens
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+const (
+	// Mount is the path of the token store.
+	Mount = "auth/token/"
+	// createPath issues tokens that expire, rootPath those that never do.
+	createPath = "auth/token/create"
+	rootPath   = "sys/token/root"
+	// Hidden begins the ids of tokens without expiry: no listing shows it.
+	Hidden = "sys/"
+
+	prefix      = "hvs."
+	textLen     = 24 // base62: 143 bits
+	accessorLen = 24
+	rootPolicy  = "root"
+
+	// keyPurpose binds the hash's key to its use; a change of it orphans every token.
+	keyPurpose = "curfew token hash v1"
+)
+
+// Store is what tokens need of the store.
+type Store interface {
+	Apply(ctx context.Context, items ...store.Transition) []store.Outcome
+	Get(ctx context.Context, id lease.ID) (lease.Lease, error)
+	Find(ctx context.Context, q store.Query) ([]lease.Lease, error)
+	Now(ctx context.Context) (time.Time, error)
+}
+
+// Keys derives keys from the seal.
+type Keys interface {
+	// Derive returns the 32 byte key of a purpose: the same for the whole life
+	// of an installation. It fails while the seal is closed.
+	Derive(purpose string) ([]byte, error)
+}
+
+// Registry is all tokens of the installation.
+type Registry struct {
+	store  Store
+	keys   Keys
+	system lease.TTLs
+
+	mu  sync.Mutex
+	key []byte // once derived
+}
+
+// New returns the registry; system bounds the life of tokens.
+func New(s Store, k Keys, system lease.TTLs) *Registry {
+	return &Registry{store: s, keys: k, system: system}
+}
+
+// attributes are what a token is beyond its lease. They are its lease's plan.
+type attributes struct {
+	Path           string            `json:"path"` // shown by look-ups
+	Policies       []string          `json:"policies"`
+	DisplayName    string            `json:"display_name"`
+	Meta           map[string]string `json:"meta,omitempty"`
+	Period         time.Duration     `json:"period,omitempty"`
+	ExplicitMaxTTL time.Duration     `json:"explicit_max_ttl,omitempty"`
+	Orphan         bool              `json:"orphan,omitempty"`
+}
+
+func attributesOf(l *lease.Lease) (attributes, error) {
+	var a attributes
+	if err := json.Unmarshal(l.Plan, &a); err != nil {
+		return a, fmt.Errorf("decode token %s: %w", l.Account, err)
+	}
+	return a, nil
+}
+
+// errUnknown says that there is no valid token.
+var errUnknown = errors.New("no valid token")
+
+// Authenticate finds who bears text. A missing or invalid token is 403.
+func (g *Registry) Authenticate(ctx context.Context, text secret.Value, address, requestID string) (request.Caller, lease.Actor, error) {
+	actor := lease.Actor{Name: "unauthenticated", Address: address, RequestID: requestID}
+	l, err := g.find(ctx, text)
+	if errors.Is(err, errUnknown) {
+		return request.Caller{}, actor, wire.Denied()
+	}
+	if err != nil {
+		return request.Caller{}, actor, fmt.Errorf("authenticate: %w", err)
+	}
+	a, err := attributesOf(&l)
+	if err != nil {
+		return request.Caller{}, actor, err
+	}
+	actor.Name, actor.DisplayName = l.Account, a.DisplayName
+	return request.Caller{Lease: l, Text: text}, actor, nil
+}
+
+// find returns the valid token with that text, or errUnknown.
+func (g *Registry) find(ctx context.Context, text secret.Value) (lease.Lease, error) {
+	if text.Empty() {
+		return lease.Lease{}, errUnknown
+	}
+	hash, err := g.hash(text)
+	if err != nil {
+		return lease.Lease{}, err
+	}
+	for _, path := range []string{createPath, rootPath} {
+		l, err := g.store.Get(ctx, id(path, hash))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return lease.Lease{}, fmt.Errorf("look up token: %w", err)
+		}
+		return l, g.valid(ctx, &l)
+	}
+	return lease.Lease{}, errUnknown
+}
+
+func (g *Registry) valid(ctx context.Context, l *lease.Lease) error {
+	if l.Kind != lease.Token || l.State != lease.Active {
+		return errUnknown
+	}
+	if l.ExpiresAt.IsZero() {
+		return nil
+	}
+	now, err := g.store.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("look up token: %w", err)
+	}
+	if !l.Usable(now) {
+		return errUnknown
+	}
+	return nil
+}
+
+// byAccessor returns the valid token with that accessor, or errUnknown.
+func (g *Registry) byAccessor(ctx context.Context, accessor string) (lease.Lease, error) {
+	if accessor == "" {
+		return lease.Lease{}, errUnknown
+	}
+	found, err := g.store.Find(ctx, store.Query{
+		Account: accessor, Kind: lease.Token, States: []lease.State{lease.Active}, Limit: 1,
+	})
+	if err != nil {
+		return lease.Lease{}, fmt.Errorf("look up accessor: %w", err)
+	}
+	if len(found) == 0 {
+		return lease.Lease{}, errUnknown
+	}
+	return found[0], g.valid(ctx, &found[0])
+}
+
+func id(path, hash string) lease.ID { return lease.ID(path + "/h" + hash) }
+
+// hash is the keyed hash of a token. Comparing texts is left to the store's
+// look-up of it: without the key nobody can choose what is compared.
+func (g *Registry) hash(text secret.Value) (string, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.key == nil {
+		key, err := g.keys.Derive(keyPurpose)
+		if err != nil {
+			return "", fmt.Errorf("derive the key of token hashes: %w", err)
+		}
+		g.key = key
+	}
+	mac := hmac.New(sha256.New, g.key)
+	mac.Write([]byte(text.Reveal()))
+	return hex.EncodeToString(mac.Sum(nil)), nil
+}

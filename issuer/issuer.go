@@ -1,0 +1,172 @@
+package issuer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/issuer/internal/api"
+	"github.com/curfew-project/curfew/issuer/internal/issuing"
+	"github.com/curfew-project/curfew/issuer/internal/leases"
+	"github.com/curfew-project/curfew/issuer/internal/mounts"
+	"github.com/curfew-project/curfew/issuer/internal/record"
+	"github.com/curfew-project/curfew/issuer/internal/status"
+	"github.com/curfew-project/curfew/issuer/internal/tokens"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/step"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Store is what an issuer needs of the store.
+type Store interface {
+	store.Leases
+	store.Entries
+	store.Outbox
+	store.Time
+}
+
+// Seal guards the secrets of the configuration; the program that runs the
+// issuer has it.
+type Seal = status.Seal
+
+// SealStatus is what a [Seal] says.
+type SealStatus = status.SealStatus
+
+// InitRequest is what a client asks of [Seal].Initialize.
+type InitRequest = status.InitRequest
+
+// InitResult is what a client gets from it, once.
+type InitResult = status.InitResult
+
+// The errors of [Seal].
+var (
+	ErrInitialized = status.ErrInitialized
+	ErrNotAllowed  = status.ErrNotAllowed
+)
+
+// Keys derives keys from the seal.
+type Keys = tokens.Keys
+
+// Deps are the collaborators; all are needed.
+type Deps struct {
+	Store   Store
+	Engines []engine.Engine
+	Seal    Seal
+	Keys    Keys
+	Clock   clock.Clock
+	Log     zerolog.Logger
+}
+
+// Config tunes an [Issuer]; the zero value works.
+type Config struct {
+	Version string // of the program, shown to clients; "0.0.0"
+
+	DefaultTTL time.Duration // of leases and tokens; 768 h
+	MaxTTL     time.Duration // 768 h
+
+	MaxBacklog  int64         // unconfirmed events above which nothing is issued (D4); 1,000,000
+	MaxBody     int64         // bytes of a request's body; 1 MiB
+	MaxInFlight int           // requests served at once; 1,024
+	MaxRevoking int           // of those that take access away, beside them; 512
+	MaxStreams  int           // requests served at once by Mounted, beside them; 256
+	Within      time.Duration // budget of a request; 90 s
+	SyncWithin  time.Duration // how long a synchronous revocation waits; 60 s
+	ForceAfter  time.Duration // how long revoke-force leaves the pipeline its chance; 5 s
+	// DeniedPerSecond: refused requests that are events one by one; more are
+	// counted. 10.
+	DeniedPerSecond int
+	// CountEvery is how often such counts are committed; 10 s.
+	CountEvery time.Duration
+
+	// Mounted are handlers of other roles, by the path prefix that they serve
+	// ("/v1/audit/"). They get only requests with a valid token.
+	Mounted map[string]http.Handler
+}
+
+// Issuer is the role.
+type Issuer struct {
+	clock    clock.Clock
+	log      zerolog.Logger
+	api      *api.API
+	tokens   *tokens.Registry
+	recorder *record.Recorder
+	runner   *step.Runner
+}
+
+// New wires an issuer; it starts nothing.
+func New(d Deps, cfg Config) (*Issuer, error) {
+	if d.Store == nil || d.Seal == nil || d.Keys == nil || d.Clock == nil {
+		return nil, errors.New("make issuer: store, seal, keys and clock are needed")
+	}
+	engines := make(map[string]engine.Engine, len(d.Engines))
+	types := make(map[string]bool, len(d.Engines))
+	for _, e := range d.Engines {
+		if types[e.Type()] {
+			return nil, fmt.Errorf("make issuer: two engines have the type %q", e.Type())
+		}
+		engines[e.Type()], types[e.Type()] = e, true
+	}
+	const month = 768 * time.Hour // of 32 days, as stock servers have it
+	system := lease.TTLs{Default: cmp.Or(cfg.DefaultTTL, month), Max: cmp.Or(cfg.MaxTTL, month)}
+	if system.Default < 0 || system.Max < 0 || system.Default > system.Max {
+		return nil, fmt.Errorf("make issuer: lease TTL too large: default_lease_ttl %s, max_lease_ttl %s", system.Default, system.Max)
+	}
+	cfg.Version = cmp.Or(cfg.Version, "0.0.0")
+
+	recorder := record.New(d.Store, d.Clock, record.Config{DeniedPerSecond: cfg.DeniedPerSecond, CountEvery: cfg.CountEvery})
+	registry := tokens.New(d.Store, d.Keys, system)
+	book := leases.New(d.Store, engines, d.Clock, d.Log, leases.Config{
+		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
+	})
+	parts := api.Parts{
+		Clock: d.Clock, Log: d.Log, Engines: engines,
+		Tokens: registry, Leases: book, Recorder: recorder,
+		Mounts:  mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
+		Issuing: issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
+		Status:  status.New(d.Seal, d.Clock, cfg.Version),
+	}
+	return &Issuer{
+		clock: d.Clock, log: d.Log, tokens: registry, recorder: recorder,
+		api: api.New(parts, api.Config{
+			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
+			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
+		}),
+		runner: step.New(d.Clock, d.Log, step.Config{}, recorder),
+	}, nil
+}
+
+// Handler is the HTTP API. It sets deadlines of its own for the body and the
+// answer of each request; see [Issuer.Server] for those of the connection.
+func (i *Issuer) Handler() http.Handler { return i.api }
+
+// Server is an HTTP server of the API with bounds on what a connection may do.
+// Address, TLS and listening are the caller's.
+func (i *Issuer) Server() *http.Server {
+	return &http.Server{
+		Handler:           i.api,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+}
+
+// Run does the issuer's background work until ctx ends, and commits what is
+// left of it. Requests are served with or without it.
+func (i *Issuer) Run(ctx context.Context) error {
+	return errors.Join(i.runner.Run(ctx), i.recorder.Flush(ctx))
+}
+
+// RootToken makes a token that never expires and may do everything, and
+// returns its text. An empty text lets it choose one; an existing valid token
+// of the text is kept. For initialising an installation, and for dev mode.
+func (i *Issuer) RootToken(ctx context.Context, text secret.Value, by lease.Actor) (secret.Value, error) {
+	return i.tokens.Root(ctx, text, by)
+}

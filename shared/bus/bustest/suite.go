@@ -1,0 +1,264 @@
+// Package bustest is the conformance suite of the event stream: the laws of
+// package bus. Every implementation passes it; broken ones are shown to fail.
+package bustest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/bus"
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
+)
+
+// T is the part of *testing.T that a law needs, so that a test can watch a law
+// fail.
+type T interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Context() context.Context
+}
+
+// Subject is a stream under test.
+type Subject struct {
+	Bus bus.Bus
+	// Delete removes the stream and its consumers behind the bus's back.
+	Delete func() error
+}
+
+// Law is one law of the contract.
+type Law struct {
+	Name  string
+	Check func(t T, s Subject)
+}
+
+// Laws lists the laws. Each check gets an empty stream of its own.
+func Laws() []Law {
+	return []Law{
+		{"events arrive in order and whole", ordered},
+		{"D3 an event published twice is stored once", once},
+		{"a durable consumer resumes after what it acknowledged", resumes},
+		{"what was not acknowledged comes again", again},
+		{"a consumer that is not durable starts with the next event", fromNow},
+		{"fetch without events returns after its wait", empty},
+		{"D3 publish stops at the first failure and says how many it sent", partial},
+		{"a deleted stream is made anew and consumers go on", survivesDeletion},
+		{"D4 the latest head arrives", heads},
+	}
+}
+
+// hang bounds every wait for something that must happen.
+const hang = 20 * time.Second
+
+func events(from, n int) []event.Event {
+	out := make([]event.Event, n)
+	for i := range out {
+		k := int64(from + i)
+		at := time.Unix(1_800_000_000+k, 5).UTC()
+		out[i] = event.Event{
+			Position: event.Position{Epoch: 1, Number: k}, Type: event.LeaseRevoked, Time: at,
+			Subject: fmt.Sprintf("team/db/creds/r/%d", k),
+			Data: event.Data{
+				LeaseID: lease.ID(fmt.Sprintf("team/db/creds/r/%d", k)), Version: k, Mount: "team/db/",
+				State: lease.Revoked, Actor: lease.System(lease.ActorExpiry), Reason: "lease expired", EndedAt: &at,
+			},
+		}
+	}
+	return out
+}
+
+func publish(t T, s Subject, list []event.Event) {
+	t.Helper()
+	n, err := s.Bus.Publish(t.Context(), list)
+	if err != nil || n != len(list) {
+		t.Fatalf("publish: %d of %d, %v", n, len(list), err)
+	}
+}
+
+func consume(t T, s Subject, name string, durable bool) bus.Consumer {
+	t.Helper()
+	c, err := s.Bus.Consume(t.Context(), name, durable)
+	if err != nil {
+		t.Fatalf("consume: %v", err)
+	}
+	return c
+}
+
+// collect fetches until n events came.
+func collect(t T, c bus.Consumer, n int) []event.Event {
+	t.Helper()
+	var got []event.Event
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	for len(got) < n {
+		more, err := c.Fetch(ctx, 100, time.Second)
+		if ctx.Err() != nil {
+			t.Fatalf("only %d of %d events arrived within %s (%v)", len(got), n, hang, err)
+		}
+		got = append(got, more...)
+	}
+	return got
+}
+
+func numbers(t T, got []event.Event, from, n int) {
+	t.Helper()
+	if len(got) != n {
+		t.Errorf("%d events, want %d", len(got), n)
+		return
+	}
+	for i, e := range got {
+		if e.Position.Number != int64(from+i) {
+			t.Errorf("event %d has number %d, want %d", i, e.Position.Number, from+i)
+			return
+		}
+	}
+}
+
+func closed(t T, c bus.Consumer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func ordered(t T, s Subject) {
+	c := consume(t, s, "ordered", true)
+	defer closed(t, c)
+	const n = 2500 // more than may be outstanding at a time
+	sent := events(1, n)
+	publish(t, s, sent)
+	got := collect(t, c, n)
+	numbers(t, got, 1, n)
+	a, b := sent[7], got[7]
+	if a.Type != b.Type || !a.Time.Equal(b.Time) || a.Subject != b.Subject || a.Data.Reason != b.Data.Reason || !a.Data.EndedAt.Equal(*b.Data.EndedAt) {
+		t.Errorf("event changed on the way:\nsent %+v\ngot  %+v", a, b)
+	}
+}
+
+func once(t T, s Subject) {
+	c := consume(t, s, "once", true)
+	defer closed(t, c)
+	publish(t, s, events(1, 5))
+	publish(t, s, events(1, 5))
+	publish(t, s, events(6, 1))
+	numbers(t, collect(t, c, 6), 1, 6)
+}
+
+func resumes(t T, s Subject) {
+	c := consume(t, s, "resumes", true)
+	publish(t, s, events(1, 10))
+	collect(t, c, 10)
+	if err := c.Ack(t.Context()); err != nil {
+		t.Fatalf("ack: %v", err)
+	}
+	closed(t, c)
+	publish(t, s, events(11, 5))
+	c = consume(t, s, "resumes", true)
+	defer closed(t, c)
+	numbers(t, collect(t, c, 5), 11, 5)
+}
+
+func again(t T, s Subject) {
+	publish(t, s, events(1, 4))
+	c := consume(t, s, "again-1", true)
+	numbers(t, collect(t, c, 4), 1, 4)
+	closed(t, c)
+	c = consume(t, s, "again-2", true) // another place: all of it
+	defer closed(t, c)
+	numbers(t, collect(t, c, 4), 1, 4)
+}
+
+func fromNow(t T, s Subject) {
+	publish(t, s, events(1, 10))
+	c := consume(t, s, "now", false)
+	defer closed(t, c)
+	publish(t, s, events(11, 3))
+	numbers(t, collect(t, c, 3), 11, 3)
+}
+
+func empty(t T, s Subject) {
+	c := consume(t, s, "empty", false)
+	defer closed(t, c)
+	got, err := c.Fetch(t.Context(), 10, 50*time.Millisecond)
+	if err != nil || len(got) != 0 {
+		t.Errorf("fetch: %d events, %v; want none", len(got), err)
+	}
+}
+
+func partial(t T, s Subject) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n, err := s.Bus.Publish(ctx, events(1, 3))
+	if err == nil && n != 3 || err != nil && n == 3 {
+		t.Errorf("publish with a cancelled context: %d, %v: the two disagree", n, err)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("publish: %v, want the context's error", err)
+	}
+	publish(t, s, events(1, 3)) // sent again: at least once, stored once
+	c := consume(t, s, "partial", true)
+	defer closed(t, c)
+	numbers(t, collect(t, c, 3), 1, 3)
+}
+
+func survivesDeletion(t T, s Subject) {
+	durable, other := consume(t, s, "survivor", true), consume(t, s, "other", false)
+	defer closed(t, durable)
+	defer closed(t, other)
+	publish(t, s, events(1, 3))
+	collect(t, durable, 3)
+	collect(t, other, 3)
+	if err := s.Delete(); err != nil {
+		t.Fatalf("delete the stream: %v", err)
+	}
+	want := events(4, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	for sent := 0; sent < len(want); {
+		n, err := s.Bus.Publish(ctx, want[sent:])
+		sent += n
+		if ctx.Err() != nil {
+			t.Fatalf("the stream was not made anew: %v", err)
+		}
+	}
+	for name, c := range map[string]bus.Consumer{"durable": durable, "other": other} {
+		for last := int64(0); last < 6; {
+			got, _ := c.Fetch(ctx, 10, time.Second)
+			if ctx.Err() != nil {
+				t.Fatalf("the %s consumer did not go on: last number %d", name, last)
+			}
+			for _, e := range got {
+				last = e.Position.Number
+			}
+		}
+	}
+}
+
+func heads(t T, s Subject) {
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	ch, err := s.Bus.Heads(ctx)
+	if err != nil {
+		t.Fatalf("heads: %v", err)
+	}
+	for n := int64(1); ; n++ {
+		if err := s.Bus.Announce(ctx, event.Position{Epoch: 1, Number: n}); err != nil {
+			t.Fatalf("announce: %v", err)
+		}
+		timer := time.NewTimer(100 * time.Millisecond)
+		select {
+		case h := <-ch:
+			timer.Stop()
+			if h.Epoch != 1 || h.Number < 1 || h.Number > n {
+				t.Errorf("head is %s after %d announcements", h, n)
+			}
+			return
+		case <-timer.C:
+		case <-ctx.Done():
+			t.Fatalf("no head arrived")
+		}
+	}
+}

@@ -1,0 +1,87 @@
+// Package database is the engine of database credentials: the paths of a mount
+// of type "database", wire-compatible with Vault's, over PostgreSQL.
+//
+//	config/<name>       a connection: where, as whom, for which roles
+//	roles/<name>        what an account may do, and for how long
+//	creds/<role>        a credential (Plan; the issuer makes its lease)
+//	rotate-root/<name>  a new password for the connection's admin user
+//	reset/<name>        new sessions
+//	static-roles        none: an empty list
+//
+// # What is kept where
+//
+// Connections, roles and the naming keys are entries of the store. Passwords,
+// the client's private key and the naming keys are sealed before they get
+// there, each bound to its place. A connection is known by the id of its
+// entry, which survives edits: leases bear it as their target and follow its
+// credentials, and a connection that is deleted and made anew is another one.
+// A lease bears everything else that its renewal and revocation need (A2).
+//
+// Sessions are kept in [postgres.Target]s, one for each connection in use. An
+// edit replaces the target; who uses the old one finishes on it.
+//
+// # Invariants
+//
+//   - No read gives a password or key back. Credentials that a connection_url
+//     spells out are taken out of it before it is stored.
+//   - No error, event or log line holds a password, key or statement.
+//   - A2: a deleted connection is hidden at once and forgotten, with its
+//     credential, when its last lease has ended.
+//   - A3: a plan names role and connection in its guard.
+//   - B2: accounts bear the mark of the installation; a username_template,
+//     which could leave the mark out, is refused.
+//   - B11: at every instant of a rotation the store holds each password that
+//     the target may have. One rotation at a time for an admin user of a
+//     system; a user that another connection needs is refused.
+//   - C6: the system identifier is recorded by the verification or, without
+//     one, at the first use, and is part of each lease's plan. A connection
+//     that reaches another system answers "target moved" for older leases.
+//
+// # What differs from Vault on purpose
+//
+// A transcript test of recordings of Vault or OpenBao has to allow for these:
+//
+//	role not in allowed_roles            400 instead of 500, same text
+//	unknown connection (creds, reset,    400 instead of 500, same text
+//	  rotate-root)
+//	statements that cannot be right      400 when the role is written, with the
+//	  ("x", CREATE ROLL, CREATE ROLE x)  number of the statement and the reason;
+//	                                     there 204, and 500 at creds
+//	default_ttl above max_ttl            400 "lease TTL too large"; there 204
+//	a role with grants for each account  200 with a warning; there 204
+//	creation that makes no login         400 at creds; there a useless credential
+//	the target refuses a statement       400 with number, SQLSTATE and the
+//	                                     missing GRANT; there 500
+//	names                                20 characters of lower-case base32 that
+//	                                     lead back to the lease; there random
+//	passwords                            24 characters instead of 20
+//	connection_url with a password       read back with {{password}}; there as
+//	                                     it was written
+//	a verified config with lint          200 with warnings; there 204
+//	verify_connection                    is kept by later writes; what leaves the
+//	                                     way to the server alone is not verified
+//	allowed_roles of a connection        globs as of a shell
+//	rotate-root of a shared admin user   400 naming the others; there 204, and
+//	                                     the others are locked out
+//	username_template, password_policy,  400; there accepted
+//	  plugin_version,
+//	  root_rotation_statements
+//
+// # Failures
+//
+//	store away            Internal; nothing was changed
+//	seal closed           Internal; revocation waits with it
+//	edit at the same time Conflict after some tries
+//	target away           Unreachable: no intent is made of a request for a
+//	                      credential, so that nothing has to be rolled back
+//	target moved          Refused until the connection points back (C6)
+//	process dies during   the next login tries current and pending password; the
+//	  rotate-root         next rotation carries on with the pending one
+//	credential deleted    cannot happen while a lease needs it
+//
+// # Who calls
+//
+// The issuer and the revoker, through the contract of package engine; the suite
+// of package enginetest runs over it, as superuser and as an admin with
+// CREATEROLE only. docs/postgres.md says what the admin user needs.
+package database

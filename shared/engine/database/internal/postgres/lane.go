@@ -1,0 +1,109 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/engine"
+)
+
+// lane is one connection that callers use in turn. It is dialled when it is
+// needed and again after it was lost.
+type lane struct {
+	dialer   *dialer
+	database string
+	slot     chan *link // the connection while nobody uses it, nil inside: to be dialled
+	closed   chan struct{}
+	shut     sync.Once
+}
+
+func newLane(d *dialer) *lane {
+	l := &lane{dialer: d, slot: make(chan *link, 1), closed: make(chan struct{})}
+	l.slot <- nil
+	return l
+}
+
+var errClosed = &engine.Error{Kind: engine.Unreachable, Message: "the connection is being closed"}
+
+// use runs do on the lane's connection, for at most budget counted from when
+// the connection stands.
+func (l *lane) use(ctx context.Context, budget time.Duration, do func(context.Context, *link) error) error {
+	select {
+	case link := <-l.slot:
+		link, err := l.with(ctx, link, budget, do)
+		l.slot <- link
+		return err
+	case <-l.closed:
+		return errClosed
+	case <-ctx.Done():
+		return busy("the target is busy")
+	}
+}
+
+func (l *lane) with(ctx context.Context, have *link, budget time.Duration, do func(context.Context, *link) error) (*link, error) {
+	select {
+	case <-l.closed:
+		if have != nil {
+			have.close()
+		}
+		return nil, errClosed
+	default:
+	}
+	if have != nil && (have.conn.IsClosed() || have.conn.CheckConn() != nil) {
+		have.close()
+		have = nil
+	}
+	if have == nil {
+		var err error
+		if have, err = l.dialer.dial(ctx, l.database); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	err := do(ctx, have)
+	if lost(err) || have.conn.IsClosed() || have.conn.TxStatus() != 'I' {
+		have.close()
+		return nil, err
+	}
+	return have, err
+}
+
+// again is use for what may be done twice: once more on a new connection where
+// the first was lost.
+func (l *lane) again(ctx context.Context, budget time.Duration, do func(context.Context, *link) error) error {
+	err := l.use(ctx, budget, do)
+	if lost(err) && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+		return l.use(ctx, budget, do)
+	}
+	return err
+}
+
+// once is use on a connection that serves nobody else afterwards.
+func (l *lane) once(ctx context.Context, budget time.Duration, do func(context.Context, *link) error) error {
+	return l.use(ctx, budget, func(ctx context.Context, link *link) error {
+		defer link.close()
+		return do(ctx, link)
+	})
+}
+
+// close waits for who uses the lane and closes the connection.
+func (l *lane) close(ctx context.Context) error {
+	l.shut.Do(func() { close(l.closed) })
+	select {
+	case link := <-l.slot:
+		if link != nil {
+			link.close()
+		}
+		l.slot <- nil
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func busy(text string) *engine.Error {
+	return &engine.Error{Kind: engine.Busy, Message: text, After: time.Second}
+}

@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/engine/database/internal/sqltext"
+	"github.com/curfew-project/curfew/shared/lease"
+)
+
+// Remove is stages (c) and (d) of C1: the account is dropped, and its absence
+// was seen on the recorded system. Stages (a) and (b) are repeated where this
+// attempt has not been through them.
+func (t *Target) Remove(ctx context.Context, batch []lease.Lease) []engine.Outcome {
+	out, found := t.reclose(ctx, batch)
+	jobs := make([]*job, 0, len(batch))
+	at := make(map[*job]int, len(batch))
+	for i := range batch {
+		if out[i].Err != nil {
+			continue
+		}
+		j := t.removal(&batch[i], found[i])
+		if t.bury(ctx, &out[i], j, found[i]) {
+			jobs, at[j] = append(jobs, j), i
+		}
+	}
+	t.submit(ctx, t.removing, t.dropping(), unsettled(jobs))
+	t.cleanAll(ctx, jobs)
+	for _, j := range jobs {
+		out[at[j]].Err = j.err
+		out[at[j]].Gone = j.err == nil
+	}
+	return out
+}
+
+// reclose takes leases through stages (a) and (b) again, but those for which
+// this attempt's Disable did so just now.
+func (t *Target) reclose(ctx context.Context, batch []lease.Lease) ([]engine.Outcome, []disabled) {
+	out, found := make([]engine.Outcome, len(batch)), make([]disabled, len(batch))
+	var again []lease.Lease
+	var at []int
+	for i := range batch {
+		r := batch[i].Revocation
+		if r.Attempts == 0 && !r.DisabledAt.IsZero() && !r.SessionsEndedAt.IsZero() && batch[i].Confirmed() {
+			out[i] = engine.Outcome{Disabled: true, SessionsEnded: true, SessionsNote: r.SessionsNote}
+			continue
+		}
+		again, at = append(again, batch[i]), append(at, i)
+	}
+	outcomes, states := t.shut(ctx, again)
+	for k, i := range at {
+		out[i], found[i] = outcomes[k], states[k]
+	}
+	return out, found
+}
+
+// removal prepares the job of a lease. A script that this version refuses is
+// left out: the safe default follows (C5).
+func (t *Target) removal(l *lease.Lease, found disabled) *job {
+	j := &job{lease: l, name: l.Account, at: t.clk.Now()}
+	if len(found.roles) > 0 {
+		j.name = found.roles[0].name // it may have been renamed
+	}
+	plan, err := t.plans.get(l.Plan)
+	if err != nil {
+		j.fail(err)
+		return j
+	}
+	j.plan, j.kind = plan, sqltext.Revocation
+	if !l.Confirmed() && len(plan.Rollback) > 0 {
+		j.kind = sqltext.Rollback
+	}
+	if _, err := plan.script(j.kind); err != nil {
+		t.notes.Note(l.ID, err.Error())
+		j.kind = 0
+	}
+	return j
+}
+
+// bury proves, for a lease that was never confirmed, that its creation cannot
+// happen any more (B1). It reports whether the removal goes on.
+func (t *Target) bury(ctx context.Context, out *engine.Outcome, j *job, found disabled) bool {
+	s := subject{lease: j.lease}
+	if j.state == settled || !s.unconfirmed() {
+		return true
+	}
+	var now time.Time
+	err := t.look(ctx, func(ctx context.Context, l *link) error {
+		var err error
+		_, now, err = t.sample(ctx, l)
+		return err
+	})
+	switch {
+	case err != nil:
+		out.Err = err
+		return false
+	case !now.After(j.lease.CreateDeadline):
+		out.Err = notYet(j.lease, now)
+		return false
+	case len(found.roles) > 0:
+		return true // it was created, and cannot be once more: names are used once
+	}
+	existed, err := t.tombstone(ctx, j.name)
+	if err == nil && existed {
+		outcomes, _ := t.shut(ctx, []lease.Lease{*j.lease})
+		*out, err = outcomes[0], outcomes[0].Err
+	}
+	out.Err = err
+	return err == nil
+}
+
+// tombstone takes the name of an account that is not there and gives it back.
+// The unique index makes it wait for a creation that is still open; existed
+// says that this one was committed. It runs in the solo lane: it may have to
+// wait.
+func (t *Target) tombstone(ctx context.Context, name string) (existed bool, err error) {
+	limit := t.settings.Limits.Call
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	err = t.solo.once(ctx, limit, func(ctx context.Context, l *link) error {
+		faults, err := l.transact(ctx, transaction{statement: limit, lock: limit, units: []unit{{
+			doing: "take the name of the account",
+			after: []string{"CREATE ROLE " + ident(name) + " NOLOGIN", "DROP ROLE " + ident(name)},
+		}}})
+		if err != nil {
+			return err
+		}
+		if existed = hasCode(faults[0], codeDuplicateObject, codeUniqueViolation); existed {
+			return nil
+		}
+		return faults[0]
+	})
+	return existed, t.person(err)
+}
+
+// dropping is how accounts are removed: the role's statements, then a bare
+// DROP ROLE, which is enough where nothing depends on the account.
+func (t *Target) dropping() act {
+	return act{class: removals, unit: t.dropUnit, confirm: t.confirmDropped}
+}
+
+func (t *Target) dropUnit(j *job, _ time.Time) (unit, error) {
+	u, err := t.scriptUnit(j)
+	u.doing = "drop the account"
+	u.after = []string{"DROP ROLE IF EXISTS " + ident(j.name)}
+	return u, err
+}
+
+// confirmDropped is the proof of absence (d).
+func (t *Target) confirmDropped(ctx context.Context, l *link, jobs []*job) error {
+	var all []string
+	var oids []uint32
+	for _, j := range jobs {
+		all = append(all, j.lease.Account, j.name)
+		if h, err := DecodeHandle(j.lease.Handle); err == nil && h.RoleOID != 0 {
+			oids = append(oids, h.RoleOID)
+		}
+	}
+	c, err := t.count(ctx, l, all, oids)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		t.proveAbsence(j, c)
+	}
+	return nil
+}
+
+// proveAbsence settles a job by what the catalogue says, if this catalogue is
+// the one that counts (C6).
+func (t *Target) proveAbsence(j *job, c *census) {
+	h, err := DecodeHandle(j.lease.Handle)
+	want := h.SystemID
+	if want == "" {
+		want = t.settings.Identity.SystemID
+	}
+	_, named := c.find(j.lease.Account, h.RoleOID)
+	_, renamed := c.byName[j.name]
+	switch {
+	case err != nil:
+		j.fail(&engine.Error{Kind: engine.Internal, Message: "the handle of the lease cannot be read", Err: err})
+	case want != "" && want != c.SystemID:
+		j.fail(moved(want, c.SystemID))
+	case c.recovery:
+		j.fail(&engine.Error{Kind: engine.Unreachable, Message: "target moved: a standby answers, and absence there proves nothing"})
+	case named || renamed:
+		j.fail(errStays)
+	default:
+		j.state, j.err = settled, nil
+	}
+}
+
+var errStays = &engine.Error{Kind: engine.Conflict, Message: "the account is still there"}

@@ -1,0 +1,97 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/gather"
+)
+
+// Target is one PostgreSQL server with an admin user. Its methods may be called
+// from many goroutines.
+type Target struct {
+	settings Settings
+	creds    Credentials
+	clk      clock.Clock
+	notes    Notes
+
+	main     *dialer
+	replicas []*replica
+	clocks   *clocks
+	plans    *plans
+
+	disable *lane // stage (a)
+	observe *lane // stage (b), clock, lists
+	solo    *lane
+	writers *turns
+
+	disabling *gather.Gatherer[[]subject, []disabled]
+	ending    *gather.Gatherer[roundIn, roundOut]
+	creating  []*gather.Gatherer[[]*job, error]
+	renewing  []*gather.Gatherer[[]*job, error]
+	removing  []*gather.Gatherer[[]*job, error]
+	next      atomic.Uint64 // spreads calls over the gatherers of several writers
+	waiting   [2]atomic.Int64
+}
+
+// New returns a target; it starts and dials nothing. An error is an
+// [*engine.Error] that says what is wrong with the settings.
+func New(creds Credentials, clk clock.Clock, notes Notes, s Settings) (*Target, error) {
+	s, err := s.complete()
+	if err != nil {
+		return nil, &engine.Error{Kind: engine.Invalid, Message: err.Error(), Err: err}
+	}
+	t := &Target{settings: s, creds: creds, clk: clk, notes: notes, clocks: &clocks{clk: clk}, plans: newPlans()}
+	if t.main, err = newDialer(s, s.URL, creds); err != nil {
+		return nil, err
+	}
+	for _, url := range s.Replicas {
+		d, err := newDialer(s, url, creds)
+		if err != nil {
+			return nil, err
+		}
+		d.standby = true
+		t.replicas = append(t.replicas, newReplica(t, d))
+	}
+	t.disable, t.observe, t.solo = newLane(t.main), newLane(t.main), newLane(t.main)
+	t.writers = newTurns(t.main, s.MaxOpen)
+	t.disabling = gather.New(gather.Config{Max: maxUnits}, t.disableAll)
+	t.ending = gather.New(gather.Config{Max: maxUnits}, t.rounds(t.observe))
+	for range s.MaxOpen {
+		t.creating = append(t.creating, gather.New(gather.Config{Max: maxUnits}, t.work(t.making())))
+		t.renewing = append(t.renewing, gather.New(gather.Config{Max: maxUnits}, t.work(t.prolonging())))
+		t.removing = append(t.removing, gather.New(gather.Config{Max: maxUnits}, t.work(t.dropping())))
+	}
+	return t, nil
+}
+
+// Identify connects and returns which system answers.
+func (t *Target) Identify(ctx context.Context) (Identity, error) {
+	var id Identity
+	err := t.look(ctx, func(ctx context.Context, l *link) error {
+		id = l.facts.Identity
+		return nil
+	})
+	return id, err
+}
+
+// Close waits for what is under way and closes all connections, at most until
+// ctx ends. Calls that come later are refused.
+func (t *Target) Close(ctx context.Context) error {
+	lanes := []*lane{t.disable, t.observe, t.solo}
+	for _, r := range t.replicas {
+		lanes = append(lanes, r.lane)
+	}
+	if err := t.writers.close(ctx); err != nil {
+		return fmt.Errorf("close target: %w", err)
+	}
+	for _, l := range lanes {
+		if err := l.close(ctx); err != nil {
+			return fmt.Errorf("close target: %w", err)
+		}
+	}
+	return nil
+}

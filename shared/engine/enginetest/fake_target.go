@@ -1,0 +1,205 @@
+package enginetest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+)
+
+// fakeMargin is what the target's expiry is behind the lease's (B8).
+const fakeMargin = 5 * time.Second
+
+type fakeHandle struct {
+	ID int `json:"id"`
+}
+
+func notKnown(target string) error {
+	return &engine.Error{Kind: engine.NotFound, Message: fmt.Sprintf("there is no connection %q", target)}
+}
+
+// Create implements [engine.Creator].
+func (f *Fake) Create(ctx context.Context, target string, batch []engine.Creation) []engine.Created {
+	out := make([]engine.Created, len(batch))
+	for n, c := range batch {
+		err := f.call(ctx, MethodCreate, c.Lease.Account, func() error {
+			var err error
+			out[n], err = f.create(target, &c)
+			return err
+		})
+		if err != nil {
+			out[n] = engine.Created{Err: err}
+		}
+	}
+	return out
+}
+
+func (f *Fake) create(target string, c *engine.Creation) (engine.Created, error) {
+	t, ok := f.targets[target]
+	if !ok {
+		return engine.Created{}, notKnown(target)
+	}
+	var role FakeRole
+	if err := json.Unmarshal(c.Lease.Plan, &role); err != nil {
+		return engine.Created{}, &engine.Error{Kind: engine.Internal, Message: "the lease's plan cannot be read", Err: err}
+	}
+	now := f.cfg.Clock.Now()
+	switch {
+	case !now.Before(c.Lease.CreateDeadline):
+		return engine.Created{}, &engine.Error{Kind: engine.Conflict, Message: "the creation came after its deadline"}
+	case role.Refused:
+		return engine.Created{}, &engine.Error{Kind: engine.Refused, Message: "the target refuses the creation: mend the role's statements"}
+	case t.accounts[c.Lease.Account] != nil:
+		return engine.Created{}, &engine.Error{Kind: engine.Conflict, Message: "the account exists"}
+	}
+	f.serial++
+	a := &fakeAccount{id: f.serial, password: c.Secret.Reveal(), ours: true, login: true, made: now, sessions: map[*fakeSession]struct{}{}}
+	if c.Lease.TTL > 0 {
+		a.until = now.Add(c.Lease.TTL + fakeMargin)
+	}
+	t.accounts[c.Lease.Account] = a
+	handle, err := json.Marshal(fakeHandle{a.id})
+	if err != nil {
+		return engine.Created{}, fmt.Errorf("encode handle: %w", err)
+	}
+	return engine.Created{Data: map[string]any{"username": c.Lease.Account, "password": a.password}, Handle: handle}, nil
+}
+
+// Renew implements [engine.Creator].
+func (f *Fake) Renew(ctx context.Context, target string, batch []engine.Renewal) []error {
+	out := make([]error, len(batch))
+	for n, r := range batch {
+		out[n] = f.call(ctx, MethodRenew, r.Lease.Account, func() error {
+			t, ok := f.targets[target]
+			if !ok {
+				return notKnown(target)
+			}
+			a := t.accounts[r.Lease.Account]
+			if a == nil {
+				return &engine.Error{Kind: engine.NotFound, Message: "the account is not there any more"}
+			}
+			a.until = time.Time{}
+			if r.Remaining > 0 {
+				a.until = f.cfg.Clock.Now().Add(r.Remaining + fakeMargin)
+			}
+			return nil
+		})
+	}
+	return out
+}
+
+// Disable implements [engine.Revoker].
+func (f *Fake) Disable(ctx context.Context, target string, batch []lease.Lease) []engine.Outcome {
+	return f.stage(ctx, MethodDisable, target, batch, func(t *fakeTarget, l *lease.Lease) (engine.Outcome, error) {
+		if a := t.accounts[l.Account]; a != nil {
+			a.login = false
+			clear(a.sessions)
+		}
+		return engine.Outcome{Disabled: true, SessionsEnded: true}, nil
+	})
+}
+
+// Remove implements [engine.Revoker].
+func (f *Fake) Remove(ctx context.Context, target string, batch []lease.Lease) []engine.Outcome {
+	return f.stage(ctx, MethodRemove, target, batch, func(t *fakeTarget, l *lease.Lease) (engine.Outcome, error) {
+		if !l.Confirmed() && f.cfg.Clock.Now().Before(l.CreateDeadline) {
+			return engine.Outcome{}, &engine.Error{
+				Kind: engine.NotYet, Message: "a creation may still be under way",
+				After: l.CreateDeadline.Sub(f.cfg.Clock.Now()),
+			}
+		}
+		if a := t.accounts[l.Account]; a != nil {
+			clear(a.sessions)
+			delete(t.accounts, l.Account)
+		}
+		return engine.Outcome{Disabled: true, SessionsEnded: true, Gone: true}, nil
+	})
+}
+
+func (f *Fake) stage(
+	ctx context.Context, m Method, target string, batch []lease.Lease,
+	do func(*fakeTarget, *lease.Lease) (engine.Outcome, error),
+) []engine.Outcome {
+	out := make([]engine.Outcome, len(batch))
+	for n, l := range batch {
+		err := f.call(ctx, m, l.Account, func() error {
+			t, ok := f.targets[target]
+			if !ok {
+				return notKnown(target)
+			}
+			var err error
+			out[n], err = do(t, &l)
+			return err
+		})
+		if err != nil {
+			out[n] = engine.Outcome{Err: err}
+		}
+	}
+	return out
+}
+
+// Targets implements [engine.Sweeper].
+func (f *Fake) Targets(ctx context.Context) ([]engine.Target, error) {
+	var out []engine.Target
+	err := f.call(ctx, MethodTargets, "", func() error {
+		for _, t := range f.targets {
+			out = append(out, t.Target)
+		}
+		slices.SortFunc(out, func(a, b engine.Target) int { return strings.Compare(a.ID, b.ID) })
+		return nil
+	})
+	return out, err
+}
+
+// Accounts implements [engine.Sweeper].
+func (f *Fake) Accounts(ctx context.Context, target, after string, limit int) ([]engine.Account, error) {
+	var out []engine.Account
+	err := f.call(ctx, MethodAccounts, "", func() error {
+		t, ok := f.targets[target]
+		if !ok {
+			return notKnown(target)
+		}
+		for name, a := range t.accounts {
+			if a.ours && name > after {
+				out = append(out, engine.Account{Name: name, CreatedAt: a.made})
+			}
+		}
+		slices.SortFunc(out, func(a, b engine.Account) int { return strings.Compare(a.Name, b.Name) })
+		if limit > 0 && len(out) > limit {
+			out = out[:limit]
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// StrayPlan implements [engine.Sweeper].
+func (f *Fake) StrayPlan(ctx context.Context, target string, a engine.Account) (plan, handle []byte, err error) {
+	err = f.call(ctx, MethodStrayPlan, a.Name, func() error {
+		if _, ok := f.targets[target]; !ok {
+			return notKnown(target)
+		}
+		plan, handle = []byte("{}"), []byte("{}")
+		return nil
+	})
+	return plan, handle, err
+}
+
+// EndGhosts implements [engine.Sweeper]. A fake's sessions end with their
+// account: there are none.
+func (f *Fake) EndGhosts(ctx context.Context, target string) (int, error) {
+	return 0, f.call(ctx, MethodGhosts, "", func() error {
+		if _, ok := f.targets[target]; !ok {
+			return notKnown(target)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
+)
+
+// Ledger is the consumer whose confirmations say what the ledger has: Prune
+// goes by it, and whoever trims.
+const Ledger = "ledger"
+
+// Names of what a guard found withdrawn, beside the kinds of entries.
+const (
+	WithdrawnToken  = "token"
+	WithdrawnPrefix = "prefix"
+)
+
+// Covers reports whether the barrier takes a lease that was begun at position.
+func (b Barrier) Covers(id lease.ID, position int64) bool {
+	return position < b.Position && strings.HasPrefix(string(id), b.Prefix)
+}
+
+// Decision is what a transition makes of a row. Stores apply it in the commit;
+// they differ in how they keep rows, not in what is decided.
+type Decision struct {
+	Before, After lease.Lease // After is Before where Err is set
+	Change        lease.Change
+	Withdrawn     string
+	Err           error
+}
+
+// Event is the event of a decision that was applied at the store's time at.
+func (d *Decision) Event(at time.Time) event.Event {
+	return event.Of(&d.Before, &d.After, &d.Change, at)
+}
+
+// Outcome is what the caller is told.
+func (d *Decision) Outcome() Outcome {
+	return Outcome{Lease: d.After, Withdrawn: d.Withdrawn, Err: d.Err}
+}
+
+// Decide applies t to row, the zero Lease where there is none, at the store's
+// time now. withdrawn evaluates the guard against the commit's own snapshot
+// and names what was withdrawn, "" for nothing; it is called only where the
+// guard counts. The error is withdrawn's; refusals are in the Decision.
+func (t *Transition) Decide(row lease.Lease, now time.Time, withdrawn func() (string, error)) (Decision, error) {
+	d := Decision{Before: row, Change: t.Change}
+	_, begin := t.Change.Do.(lease.Begin)
+	if row.State == "" && !begin {
+		d.Err = fmt.Errorf("%w: lease", ErrNotFound)
+		return d, nil
+	}
+	if d.After, d.Err = t.Change.Apply(row, now); d.Err != nil {
+		return d, nil
+	}
+	activate, confirm := t.Change.Do.(lease.Activate)
+	if !begin && !confirm {
+		return d, nil
+	}
+	var err error
+	if d.Withdrawn, err = withdrawn(); err != nil || d.Withdrawn == "" {
+		return d, err
+	}
+	if begin {
+		d.After, d.Err = row, fmt.Errorf("%w: %s", ErrWithdrawn, d.Withdrawn)
+		return d, nil
+	}
+	// The account exists: its revocation needs what the engine saw (A3).
+	d.Change.Do = lease.Revoke{If: lease.Always}
+	d.Change.Reason = d.Withdrawn + " was withdrawn"
+	withHandle := row
+	withHandle.Handle = activate.Handle
+	d.After, d.Err = d.Change.Apply(withHandle, now)
+	return d, nil
+}

@@ -1,0 +1,44 @@
+// Package sqlite is the durable store in one directory, for the embedded
+// server and a single machine.
+//
+// # Shape
+//
+// One connection writes, a few read. All writes of concurrent callers go
+// through one queue (package gather): while one transaction is under way the
+// next gathers (A6). Each is BEGIN IMMEDIATE in WAL mode with synchronous=FULL,
+// so that what was answered survives a crash of the machine. A read sees every
+// commit that was answered before it began (A3).
+//
+// The row meta is read first and written last in each transaction: the store's
+// time, the serial of the commit, and the counters that give leases, barriers
+// and events their places. What is rolled back gives its numbers back, so
+// events are dense in the order of commits; giving them numbers is moving the
+// head (D3).
+//
+// # What holds
+//
+//   - The store's time never goes back, over restarts too; it does not stand
+//     still while the machine's clock is behind (A5).
+//   - No statement on leases walks the table: each names its index, and SQLite
+//     refuses it if the index does not serve.
+//   - Leases that ended stand in each index behind those that did not.
+//   - The files are for their owner only; what is secret in them was sealed
+//     before it came here.
+//   - Migrations are numbered, go forward only, each in one commit.
+//
+// # What can fail
+//
+//	another process has the directory      Open: ErrLocked (flock; gone with its process)
+//	a newer program wrote it               Open: ErrNewer
+//	disk full, file held by a backup       the batch is refused, nothing was done
+//	one item breaks its batch              the batch is halved until it fails alone
+//	COMMIT fails, or its answer is lost    read back by the serial of the commit
+//	I/O error, damaged file                poisoned: every call fails with
+//	                                       step.ErrFatal, those under way also
+//	                                       with store.ErrUnknown; never tried
+//	                                       again (A6)
+//	kill -9, power cut                     SQLite recovers from the log at Open
+//
+// Checkpoints are made here and not by SQLite, which hides a failed fsync of
+// the database file.
+package sqlite

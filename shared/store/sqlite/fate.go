@@ -1,0 +1,38 @@
+package sqlite
+
+import (
+	"errors"
+
+	driver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// fate is what an error of the database means for the process.
+type fate int
+
+const (
+	// narrow: something in the batch is at fault; it is halved.
+	narrow fate = iota
+	// refuse: the database cannot take writes now (disk full, file held by
+	// another program); the whole batch is refused and nothing was done.
+	refuse
+	// stop: what is on disk is not known any more, or is damaged. An fsync
+	// that failed must not be tried again: the kernel may have dropped the
+	// pages it could not write, and the second one would succeed (A6).
+	stop
+)
+
+// fateOf is the one place where errors of the database are judged.
+func fateOf(err error) fate {
+	e, ok := errors.AsType[*driver.Error](err)
+	if !ok {
+		return narrow
+	}
+	switch e.Code() & 0xff { // the low byte is the primary result code
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
+		return stop
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM:
+		return refuse
+	}
+	return narrow
+}

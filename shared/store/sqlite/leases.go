@@ -1,0 +1,219 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// read runs do with a connection of the readers' pool, which sees everything
+// that was committed before.
+func (s *Store) read(ctx context.Context, act string, do func(*sql.Conn) error) error {
+	err := s.enter()
+	if err == nil {
+		defer s.calls.Done()
+		err = s.judge(s.withReader(ctx, do))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	return nil
+}
+
+func (s *Store) withReader(ctx context.Context, do func(*sql.Conn) error) (err error) {
+	conn, err := s.readers.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return do(conn)
+}
+
+// collect scans all rows of a query.
+func collect[T any](ctx context.Context, c *sql.Conn, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
+	rows, err := c.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+// Get implements [store.Leases].
+func (s *Store) Get(ctx context.Context, id lease.ID) (l lease.Lease, err error) {
+	err = s.read(ctx, "get lease", func(c *sql.Conn) error {
+		var body string
+		err := c.QueryRowContext(ctx, selectLease, string(id)).Scan(&body)
+		if errors.Is(err, sql.ErrNoRows) {
+			return store.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		l, err = decodeLease(body)
+		return err
+	})
+	return l, err
+}
+
+// Find implements [store.Leases].
+func (s *Store) Find(ctx context.Context, q store.Query) (all []lease.Lease, err error) {
+	query, args, err := find(q)
+	if err != nil {
+		return nil, fmt.Errorf("find leases: %w", err)
+	}
+	err = s.read(ctx, "find leases", func(c *sql.Conn) (err error) {
+		all, err = collect(ctx, c, scanLease, query, args...)
+		return err
+	})
+	return all, err
+}
+
+func scanLease(row scanner) (lease.Lease, error) {
+	var id, body string
+	if err := row.Scan(&id, &body); err != nil {
+		return lease.Lease{}, err
+	}
+	return decodeLease(body)
+}
+
+// Count implements [store.Leases].
+func (s *Store) Count(ctx context.Context, q store.Query) (n int64, err error) {
+	query, args, err := count(q)
+	if err != nil {
+		return 0, fmt.Errorf("count leases: %w", err)
+	}
+	err = s.read(ctx, "count leases", func(c *sql.Conn) error {
+		return c.QueryRowContext(ctx, query, args...).Scan(&n)
+	})
+	return n, err
+}
+
+const (
+	nextFrom  = `SELECT id FROM leases INDEXED BY leases_path WHERE ended = 0 AND id >= ? ORDER BY id LIMIT 1`
+	nextAfter = `SELECT id FROM leases INDEXED BY leases_path WHERE ended = 0 AND id > ? ORDER BY id LIMIT 1`
+)
+
+// Children implements [store.Leases]: one seek an element.
+func (s *Store) Children(ctx context.Context, prefix, after string, limit int) (all []string, err error) {
+	query, from := seekPast(prefix, after)
+	err = s.read(ctx, "list children", func(c *sql.Conn) error {
+		for len(all) < limit {
+			var id string
+			err := c.QueryRowContext(ctx, query, from).Scan(&id)
+			rest, inside := strings.CutPrefix(id, prefix)
+			if errors.Is(err, sql.ErrNoRows) || err == nil && !inside {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if name, _, inner := strings.Cut(rest, "/"); inner {
+				rest = name + "/"
+			}
+			query, from = seekPast(prefix, rest)
+			if rest != "" {
+				all = append(all, rest)
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// seekPast is where the element behind element begins.
+func seekPast(prefix, element string) (query, from string) {
+	if name, inner := strings.CutSuffix(element, "/"); inner {
+		return nextFrom, prefix + name + "0" // '0' follows '/'
+	}
+	return nextAfter, prefix + element
+}
+
+// selectDue reads nothing but its index.
+const selectDue = `SELECT id, kind, target, due_at FROM leases INDEXED BY leases_due
+	WHERE due_at <= ? AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?`
+
+// Due implements [store.Leases].
+func (s *Store) Due(ctx context.Context, until time.Time, after store.Cursor, limit int) (all []store.Due, err error) {
+	err = s.read(ctx, "read due leases", func(c *sql.Conn) (err error) {
+		all, err = collect(ctx, c, scanDue, selectDue, nanos(until), nanos(after.At), string(after.ID), limit)
+		return err
+	})
+	return all, err
+}
+
+func scanDue(row scanner) (store.Due, error) {
+	var id, kind string
+	var target sql.NullString
+	var at int64
+	err := row.Scan(&id, &kind, &target, &at)
+	return store.Due{ID: lease.ID(id), Kind: lease.Kind(kind), Target: target.String, At: fromNanos(at)}, err
+}
+
+const (
+	selectEnded = `SELECT id, event_seq FROM leases INDEXED BY leases_ended WHERE ended_at < ? ORDER BY ended_at, event_seq LIMIT ?`
+	deleteLease = `DELETE FROM leases WHERE id = ?`
+)
+
+// Prune implements [store.Leases]. The order of ends is that of their events,
+// so the first that the ledger does not have ends the walk.
+func (s *Store) Prune(ctx context.Context, endedBefore time.Time, limit int) (n int, err error) {
+	err = s.writer.one(ctx, func(t *tx) error {
+		n = 0
+		have, err := t.confirmed(store.Ledger)
+		if err != nil {
+			return err
+		}
+		upTo := s.seqOf(have)
+		ids, err := t.ended(endedBefore, upTo, limit)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := t.exec(deleteLease, id); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("prune leases: %w", err)
+	}
+	return n, nil
+}
+
+// ended lists leases that ended before a time and whose last event is upTo or
+// earlier.
+func (t *tx) ended(before time.Time, upTo int64, limit int) (ids []string, err error) {
+	rows, err := t.query(selectEnded, nanos(before), limit)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id string
+		var seq int64
+		if err := rows.Scan(&id, &seq); err != nil {
+			return nil, err
+		}
+		if seq > upTo {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
