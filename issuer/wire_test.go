@@ -113,7 +113,7 @@ func TestMountsAreDoubled(t *testing.T) {
 	w := newWorld(t)
 	body := w.ok(w.do("GET", "sys/mounts", ""), 200).body
 	shape := `{"accessor":"database_[0-9a-f]{8}","config":{"default_lease_ttl":0,"force_no_cache":false,"max_lease_ttl":0},"description":"","external_entropy_access":false,"local":false,"options":null,"plugin_version":"","running_plugin_version":"[^"]+","running_sha256":"","seal_wrap":false,"type":"database","uuid":"[^"]+"}`
-	want := regexp.MustCompile(`^{"database/":` + shape + `,"sys/":{.*},"request_id":".*","data":{"database/":` + shape + `,"sys/":{.*}},"wrap_info":null,"warnings":null,"auth":null}` + "\n$")
+	want := regexp.MustCompile(`^{"database/":` + shape + `,"sys/":{.*},"request_id":"[^"]+","lease_id":"","renewable":false,"lease_duration":0,"data":{"database/":` + shape + `,"sys/":{.*}},"wrap_info":null,"warnings":null,"auth":null}` + "\n$")
 	if !want.MatchString(body) {
 		t.Fatalf("sys/mounts: %s", body)
 	}

@@ -39,7 +39,7 @@ func appendForever(dir string) error {
 	}
 	fmt.Println("next", next)
 	for {
-		n := rand.Int64N(600) //nolint:gosec // not a secret
+		n := rand.Int64N(600)
 		last, err := l.Append(ctx, 1, next, entryRange(1, next, next+n))
 		if err != nil {
 			return err

@@ -105,7 +105,7 @@ func dropUncommitted(path string, size uint64) error {
 			return false, err
 		}
 		if found {
-			if err := os.Remove(full); err != nil {
+			if err := os.Remove(full); err != nil { //nolint:gosec // within the configured ledger
 				return false, err
 			}
 		}
@@ -116,7 +116,7 @@ func dropUncommitted(path string, size uint64) error {
 		for _, p := range partials {
 			if n, err := strconv.ParseUint(p.Name(), 10, 8); err == nil && n > width {
 				found = true
-				if err := os.Remove(filepath.Join(full+".p", p.Name())); err != nil {
+				if err := os.Remove(filepath.Join(full+".p", p.Name())); err != nil { //nolint:gosec // within the configured ledger
 					return false, err
 				}
 			}

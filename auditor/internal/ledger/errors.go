@@ -25,16 +25,16 @@ var (
 	ErrDamaged = errors.New("ledger is damaged")
 )
 
-// ErrGap is the error of an Append whose first entry is not the next one (D5):
+// GapError is the error of an Append whose first entry is not the next one (D5):
 // the caller fetches what is missing and appends from Want on.
-type ErrGap struct {
+type GapError struct {
 	Epoch int64
 	Want  int64 // the number of the next entry
 	Got   int64 // the number that was offered first
 }
 
 // Error implements error.
-func (e *ErrGap) Error() string {
+func (e *GapError) Error() string {
 	return fmt.Sprintf("append to epoch %d: entry %d offered, want %d next", e.Epoch, e.Got, e.Want)
 }
 

@@ -30,7 +30,7 @@ const (
 // makeDir creates a directory with its parents and makes each name durable.
 func makeDir(path string) error {
 	path = filepath.Clean(path)
-	info, err := os.Stat(path)
+	info, err := os.Stat(path) //nolint:gosec // within the configured ledger
 	if err == nil {
 		if !info.IsDir() {
 			return &fs.PathError{Op: "mkdir", Path: path, Err: errors.New("not a directory")}
@@ -46,7 +46,7 @@ func makeDir(path string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // within the configured ledger
 		return err
 	}
 	return syncDir(parent)
@@ -67,7 +67,7 @@ func replaceFile(path string, content []byte, mode fs.FileMode) error {
 	if err := writeDurably(temporary, content, mode); err != nil {
 		return errors.Join(err, removeIfPresent(temporary))
 	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := os.Rename(temporary, path); err != nil { //nolint:gosec // within the configured ledger
 		return errors.Join(err, removeIfPresent(temporary))
 	}
 	return syncDir(filepath.Dir(path))
@@ -96,14 +96,14 @@ func writeDurably(path string, content []byte, mode fs.FileMode) error {
 }
 
 func removeIfPresent(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // within the configured ledger
 		return err
 	}
 	return nil
 }
 
 func exists(path string) (bool, error) {
-	_, err := os.Lstat(path)
+	_, err := os.Lstat(path) //nolint:gosec // within the configured ledger
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"path/filepath"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -65,7 +64,7 @@ func (s *inspection) run(ctx context.Context, root []byte) (bool, error) {
 	var edges []*edge // from the top: they hold the tree from left to right
 	for level := uint64(0); level < 8; level++ {
 		nodes := s.size >> (layout.TileHeight * level)
-		if width := int(nodes % batchSize); width > 0 { //nolint:gosec // below 256
+		if width := int(nodes % batchSize); width > 0 {
 			e := &edge{level: level, index: nodes / batchSize, width: width}
 			var err error
 			if e.variants, err = s.tileVariants(e.level, e.index, width); err != nil {
@@ -87,92 +86,6 @@ func (s *inspection) run(ctx context.Context, root []byte) (bool, error) {
 	return settled, nil
 }
 
-// settleEdges finds the content of the edge tiles that has the root: as stored,
-// or recomputed from the entries where a stored one is wrong.
-func (s *inspection) settleEdges(ctx context.Context, edges []*edge, root []byte) (bool, error) {
-	choices := make([][][][]byte, len(edges))
-	for i, e := range edges {
-		for _, v := range e.variants {
-			if len(v.hashes) >= e.width {
-				choices[i] = addChoice(choices[i], v.hashes[:e.width])
-			}
-		}
-	}
-	if pick(edges, choices, root) {
-		return true, nil
-	}
-	for i, e := range edges {
-		nodes, err := s.recompute(ctx, e.level, e.index, e.width)
-		if err != nil {
-			return false, err
-		}
-		if complete(nodes) {
-			choices[i] = addChoice(choices[i], nodes)
-		}
-	}
-	if pick(edges, choices, root) {
-		return true, nil
-	}
-	// Nothing on disk has this root. What tiles and entries agree on is kept,
-	// so that a difference between them is still named.
-	for _, e := range edges {
-		var err error
-		if e.nodes, err = s.agreement(ctx, e.level, e.index, e.width, e.variants); err != nil {
-			return false, err
-		}
-	}
-	return false, nil
-}
-
-func addChoice(choices [][][]byte, nodes [][]byte) [][][]byte {
-	for _, have := range choices {
-		if sameNodes(have, nodes) {
-			return choices
-		}
-	}
-	return append(choices, nodes)
-}
-
-// maxPicks bounds the combinations that are tried; more than a few exist only
-// when several superseded files of several levels are damaged at once.
-const maxPicks = 4096
-
-// pick tries the combinations of choices until one has the root.
-func pick(edges []*edge, choices [][][][]byte, root []byte) bool {
-	total := 1
-	for _, c := range choices {
-		total = min(total*len(c), maxPicks)
-	}
-	for n := range total {
-		for i, e := range edges {
-			e.nodes = choices[i][n%len(choices[i])]
-			n /= len(choices[i])
-		}
-		if got, err := edgeRoot(edges); err == nil && bytes.Equal(got, root) {
-			return true
-		}
-	}
-	return false
-}
-
-func edgeRoot(edges []*edge) ([]byte, error) {
-	hasher := treeHasher() // ranges can only be joined within one factory
-	tree := hasher.NewEmptyRange(0)
-	for _, e := range edges {
-		span := uint64(1) << (layout.TileHeight * e.level) // leaves below one node
-		for _, h := range e.nodes {
-			sub, err := hasher.NewRange(tree.End(), tree.End()+span, [][]byte{h})
-			if err != nil {
-				return nil, err
-			}
-			if err := tree.AppendRange(sub, nil); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return tree.GetRootHash(nil)
-}
-
 // fullTile verifies a full tile whose root is proved, or unknown (nil).
 func (s *inspection) fullTile(ctx context.Context, level, index uint64, root []byte) error {
 	variants, err := s.tileVariants(level, index, batchSize)
@@ -187,47 +100,6 @@ func (s *inspection) fullTile(ctx context.Context, level, index uint64, root []b
 	return s.descend(ctx, level, index, nodes)
 }
 
-func (s *inspection) settleTile(ctx context.Context, level, index uint64, root []byte, variants []variant) ([][]byte, error) {
-	if root != nil {
-		for _, v := range variants {
-			if len(v.hashes) == batchSize && hasRoot(v.hashes, root) {
-				return v.hashes, nil
-			}
-		}
-		nodes, err := s.recompute(ctx, level, index, batchSize)
-		if err != nil {
-			return nil, err
-		}
-		if complete(nodes) && hasRoot(nodes, root) {
-			return nodes, nil
-		}
-	}
-	return s.agreement(ctx, level, index, batchSize, variants)
-}
-
-// agreement is the fallback without proof: a node counts where the widest file
-// and the entries below agree. Where they do not, either may be at fault.
-func (s *inspection) agreement(ctx context.Context, level, index uint64, width int, variants []variant) ([][]byte, error) {
-	nodes, err := s.recompute(ctx, level, index, width)
-	if err != nil {
-		return nil, err
-	}
-	if len(variants) == 0 {
-		return nodes, nil
-	}
-	stored := variants[0]
-	ranges := spans(width, func(j int) bool {
-		return j < len(stored.hashes) && nodes[j] != nil && !bytes.Equal(nodes[j], stored.hashes[j])
-	})
-	for _, r := range ranges {
-		s.report(level, index, r, stored.path, "the tile and the entries below it differ and neither has the root above")
-		for j := r.from; j < r.to; j++ {
-			nodes[j] = nil
-		}
-	}
-	return nodes, nil
-}
-
 // compareTile compares every file of a tile with its settled content.
 func (s *inspection) compareTile(level, index uint64, nodes [][]byte, variants []variant) {
 	covered := false
@@ -236,7 +108,7 @@ func (s *inspection) compareTile(level, index uint64, nodes [][]byte, variants [
 		covered = covered || v.width >= len(nodes)
 	}
 	if !covered {
-		path := layout.TilePath(level, index, uint8(len(nodes)%batchSize)) //nolint:gosec // 0 to 255
+		path := layout.TilePath(level, index, uint8(len(nodes)%batchSize))
 		s.report(level, index, span{0, len(nodes)}, path, "the tile is missing")
 	}
 }
@@ -260,7 +132,7 @@ func (s *inspection) descend(ctx context.Context, level, index uint64, nodes [][
 		return s.bundle(ctx, index, nodes)
 	}
 	for j, h := range nodes {
-		if err := s.fullTile(ctx, level-1, index*batchSize+uint64(j), h); err != nil { //nolint:gosec // j counts up from 0
+		if err := s.fullTile(ctx, level-1, index*batchSize+uint64(j), h); err != nil {
 			return err
 		}
 	}
@@ -282,7 +154,7 @@ func (s *inspection) bundle(ctx context.Context, index uint64, leaves [][]byte) 
 		covered = covered || v.width >= len(leaves)
 	}
 	if !covered {
-		path := layout.EntriesPath(index, uint8(len(leaves)%batchSize)) //nolint:gosec // 0 to 255
+		path := layout.EntriesPath(index, uint8(len(leaves)%batchSize))
 		s.report(0, index, span{0, len(leaves)}, path, "the entries are missing")
 	}
 	return s.roll(leaves)
@@ -309,40 +181,6 @@ func (s *inspection) roll(leaves [][]byte) error {
 		}
 	}
 	return nil
-}
-
-// recompute computes the nodes of a tile from the entries' bytes; a node is nil
-// where an entry below it cannot be read.
-func (s *inspection) recompute(ctx context.Context, level, index uint64, width int) ([][]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	nodes := make([][]byte, width)
-	if level == 0 {
-		variants, err := s.bundleVariants(index, width)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range variants {
-			if v.width >= width { // the widest comes first, so the narrowest that covers wins
-				clear(nodes)
-				copy(nodes, v.hashes)
-			}
-		}
-		return nodes, nil
-	}
-	for j := range nodes {
-		below, err := s.recompute(ctx, level-1, index*batchSize+uint64(j), batchSize) //nolint:gosec // j counts up from 0
-		if err != nil {
-			return nil, err
-		}
-		if complete(below) {
-			if nodes[j], err = perfectRoot(below); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return nodes, nil
 }
 
 // span is a run of nodes or entries of one tile: from inclusive, to exclusive.
@@ -373,46 +211,4 @@ func (s *inspection) report(level, index uint64, r span, path, reason string) {
 		Epoch: s.epoch, First: numberOf(first), Last: lastOf(min(last, s.size)),
 		Path: filepath.Join(s.name, filepath.FromSlash(path)), Reason: reason,
 	})
-}
-
-func hasRoot(nodes [][]byte, root []byte) bool {
-	got, err := perfectRoot(nodes)
-	return err == nil && bytes.Equal(got, root)
-}
-
-func complete(nodes [][]byte) bool {
-	for _, n := range nodes {
-		if n == nil {
-			return false
-		}
-	}
-	return true
-}
-
-func sameNodes(a, b [][]byte) bool {
-	for i := range a {
-		if !bytes.Equal(a[i], b[i]) {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
-
-// maxFindings bounds a report; a ledger full of zeros needs no longer one.
-const maxFindings = 1000
-
-type findings struct {
-	damages []Damage
-	omitted int
-}
-
-func (f *findings) add(d ...Damage) {
-	room := min(len(d), maxFindings-len(f.damages))
-	f.damages = append(f.damages, d[:room]...)
-	f.omitted += len(d) - room
-}
-
-func (f *findings) addf(d Damage, format string, args ...any) {
-	d.Reason = fmt.Sprintf(format, args...)
-	f.add(d)
 }

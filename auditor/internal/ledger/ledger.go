@@ -105,7 +105,7 @@ func (l *Ledger) recordCheckpoints() uint64 {
 	var highest uint64
 	for i := range l.manifest.segments {
 		s := &l.manifest.segments[i]
-		raw, err := os.ReadFile(filepath.Join(l.Reader.segment(s.epoch), layout.CheckpointPath))
+		raw, err := os.ReadFile(filepath.Join(l.segment(s.epoch), layout.CheckpointPath))
 		if err != nil {
 			continue
 		}
@@ -131,7 +131,7 @@ func (l *Ledger) Next(ctx context.Context, epoch int64) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, listed := l.manifest.find(epoch); !listed {
-		there, err := exists(l.Reader.segment(epoch))
+		there, err := exists(l.segment(epoch))
 		if err != nil {
 			return 0, fmt.Errorf("read next of epoch %d: %w", epoch, err)
 		}
@@ -148,7 +148,7 @@ func (l *Ledger) Next(ctx context.Context, epoch int64) (int64, error) {
 
 // Append makes entries durable; the first of them is entry number first of the
 // epoch. Entries that the ledger already has are dropped, so a repeated call
-// does no harm; a gap is an *ErrGap and changes nothing (D5). It returns the
+// does no harm; a gap is an *GapError and changes nothing (D5). It returns the
 // number of the last durable entry of the epoch, also beside an error: up to
 // that number the caller may confirm. A canceled ctx ends it between batches.
 //
@@ -171,7 +171,7 @@ func (l *Ledger) Append(ctx context.Context, epoch, first int64, entries [][]byt
 	}
 	next := numberOf(s.size)
 	if first > next {
-		return next - 1, &ErrGap{Epoch: epoch, Want: next, Got: first}
+		return next - 1, &GapError{Epoch: epoch, Want: next, Got: first}
 	}
 	entries = entries[min(next-first, int64(len(entries))):]
 	for len(entries) > 0 {
@@ -201,7 +201,7 @@ func (l *Ledger) open(ctx context.Context, epoch int64) (*segment, error) {
 	if err := l.lock.check(); err != nil {
 		return nil, err
 	}
-	path := l.Reader.segment(epoch)
+	path := l.segment(epoch)
 	listed, isListed := l.manifest.find(epoch)
 	if isListed {
 		if err := checkListed(path, *listed); err != nil {

@@ -71,7 +71,7 @@ func (l *lock) check() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFenced, err)
 	}
-	there, err := os.Stat(l.path)
+	there, err := os.Stat(l.path) //nolint:gosec // within the configured ledger
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFenced, err)
 	}

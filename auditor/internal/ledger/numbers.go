@@ -11,10 +11,10 @@ import (
 // are counted from 0 and unsigned. These are the only conversions.
 
 // sizeOf is the tree size after the entry with this number.
-func sizeOf(number int64) uint64 { return uint64(max(number, 0)) } //nolint:gosec // not negative
+func sizeOf(number int64) uint64 { return uint64(max(number, 0)) }
 
 // lastOf is the number of the last entry of a tree of this size.
-func lastOf(size uint64) int64 { return int64(min(size, math.MaxInt64)) } //nolint:gosec // bounded above
+func lastOf(size uint64) int64 { return int64(min(size, math.MaxInt64)) }
 
 // numberOf is the number of the entry at a leaf index.
 func numberOf(index uint64) int64 { return lastOf(index) + 1 }

@@ -62,7 +62,9 @@ func openSegment(ctx context.Context, path string, epoch int64, cfg Config, sign
 		stop()
 		return nil, err
 	}
-	return &segment{epoch: epoch, path: path, size: size, driver: driver, publisher: signers, stop: stop}, nil
+	s := &segment{epoch: epoch, path: path, size: size, driver: driver, publisher: signers, stop: stop}
+	s.unstick()
+	return s, nil
 }
 
 // write makes up to batchSize entries durable, all or (after an error, as far
@@ -86,7 +88,25 @@ func (s *segment) write(ctx context.Context, entries [][]byte) error {
 		return s.broken
 	}
 	s.size += uint64(len(entries))
+	s.unstick()
 	return nil
+}
+
+// unstick keeps the library publishing when the machine's clock was put back,
+// or the files come from a backup: it waits for the checkpoint file to be older
+// than the interval by the clock, which can take as long as the step was wide.
+// A checkpoint that is younger than the state which was written just now is
+// given the state's time. If that fails, checkpoints are late and nothing else.
+func (s *segment) unstick() {
+	state, err := os.Stat(statePath(s.path))
+	if err != nil {
+		return
+	}
+	path := filepath.Join(s.path, layout.CheckpointPath)
+	checkpoint, err := os.Stat(path)
+	if err == nil && checkpoint.ModTime().After(state.ModTime()) {
+		_ = os.Chtimes(path, state.ModTime(), state.ModTime())
+	}
 }
 
 func (s *segment) flush(ctx context.Context, entries [][]byte) error {
@@ -182,6 +202,7 @@ func newPublisher(key signingKey, epoch int64, l *lock) *publisher {
 // plain and fenced are the two signers of a checkpoint; the library calls them
 // in this order.
 func (p *publisher) plain() note.Signer { return p.guard(p.key.plainSigner(p.origin)) }
+
 func (p *publisher) fenced() note.Signer {
 	return p.guard(p.key.fenceSigner(p.origin, p.lock.fence))
 }

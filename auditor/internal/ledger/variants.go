@@ -32,8 +32,8 @@ func readVariants(segment string, need int, name func(partial uint8) string, par
 	for range 2 {
 		found = found[:0]
 		for _, width := range widths(filepath.Join(segment, name(0)+".p")) {
-			path := name(uint8(width % batchSize)) //nolint:gosec // 0 to 255
-			raw, err := os.ReadFile(filepath.Join(segment, path))
+			path := name(uint8(width % batchSize))                //nolint:gosec // 0 to 255
+			raw, err := os.ReadFile(filepath.Join(segment, path)) //nolint:gosec // within the configured ledger
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}

@@ -119,7 +119,7 @@ func (b *Book) tally(ctx context.Context, barrier store.Barrier) (tally, error) 
 	q.States = open()
 	err := b.each(ctx, q, func(found []lease.Lease) error {
 		for _, l := range found {
-			if !l.Revocation.LastFailedAt.After(barrier.RaisedAt) {
+			if l.Revocation.LastFailedAt.Before(barrier.RaisedAt) {
 				t.open++
 				continue
 			}

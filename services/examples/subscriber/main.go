@@ -1,15 +1,3 @@
-// Command subscriber is a small example of a program that reacts to
-// revocations: it follows the event stream and, for each lease that ended,
-// prints a line and runs a command, for instance one that makes a connection
-// pool let go of its old credential.
-//
-//	subscriber -nats nats://127.0.0.1:4222 -password-file data/nats-subscriber -- ./reload-pool
-//
-// Events come at least once; versions count per lease, so an event with a
-// version that is not higher than the last one seen for its lease is ignored.
-// The command finds CURFEW_LEASE_ID, CURFEW_ACCOUNT, CURFEW_ROLE and
-// CURFEW_REASON in its environment. An event is acknowledged after the command
-// has succeeded; one that fails comes again.
 package main
 
 import (
@@ -19,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -27,28 +14,37 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+)
 
-	"github.com/curfew-project/curfew/shared/event"
-	"github.com/curfew-project/curfew/shared/lease"
+const (
+	// ackWait is when the stream gives up on us; the command has to be done
+	// before, or the event would come again while it still runs.
+	ackWait     = time.Minute
+	commandTime = ackWait / 2
+	pause       = time.Second
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "subscriber:", err)
 		os.Exit(1)
 	}
 }
 
+// run follows the stream until ctx ends, which is no error.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("subscriber", flag.ContinueOnError)
 	url := flags.String("nats", nats.DefaultURL, "URL of the stream's server")
 	user := flags.String("user", "subscriber", "user name")
-	passwordFile := flags.String("password-file", "", "file that holds the password")
+	passwordFile := flags.String("password-file", "", "file that holds the password (<data_dir>/nats-subscriber)")
 	name := flags.String("name", "example", "name under which the place in the stream is kept")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *passwordFile == "" {
+		return errors.New("-password-file is needed")
 	}
 	password, err := os.ReadFile(*passwordFile)
 	if err != nil {
@@ -63,57 +59,70 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("open the stream: %w", err)
 	}
+	r := newReactor(flags.Args(), out)
+	for {
+		err := follow(ctx, js, *name, r)
+		if ctx.Err() != nil {
+			return nil
+		}
+		fmt.Fprintln(out, "will try again:", err)
+		if wait(ctx, pause) != nil {
+			return nil
+		}
+	}
+}
+
+// follow reads the stream until it breaks off.
+func follow(ctx context.Context, js jetstream.JetStream, name string, r *reactor) error {
 	consumer, err := js.CreateOrUpdateConsumer(ctx, "CURFEW_EVENTS", jetstream.ConsumerConfig{
-		Durable: *name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Minute,
+		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 		FilterSubjects: []string{"curfew.event.lease.revoked.>", "curfew.event.lease.expired.>"},
 	})
 	if err != nil {
 		return fmt.Errorf("make a consumer: %w", err)
 	}
-	messages, err := consumer.Messages()
+	// One at a time: what waits here counts against AckWait, too.
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1))
 	if err != nil {
 		return fmt.Errorf("read the stream: %w", err)
 	}
 	defer messages.Stop()
-	r := &reactor{command: flags.Args(), out: out, seen: map[lease.ID]int64{}}
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
+			return fmt.Errorf("read the stream: %w", err)
+		}
+		if err := answer(m, r.react(ctx, m)); err != nil {
 			return err
 		}
-		if err := r.react(ctx, m); err != nil {
-			fmt.Fprintln(out, "will try again:", err)
-			_ = m.NakWithDelay(time.Second)
-			continue
-		}
-		_ = m.Ack() // a lost acknowledgement brings the event again: its version is known
 	}
 }
 
-type reactor struct {
-	command []string
-	out     io.Writer
-	seen    map[lease.ID]int64
-}
-
-func (r *reactor) react(ctx context.Context, m jetstream.Msg) error {
-	e, err := event.Decode(event.Headers(m.Headers()), m.Data())
+// answer tells the stream what became of m. A lost acknowledgement brings the
+// event again, and its version is known.
+func answer(m jetstream.Msg, outcome error) error {
+	var err error
+	switch {
+	case outcome == nil:
+		err = m.Ack()
+	case errors.Is(outcome, errNoEvent):
+		err = m.Term()
+	default:
+		err = m.NakWithDelay(pause)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("answer the stream: %w", err)
 	}
-	d := &e.Data
-	if d.Version <= r.seen[d.LeaseID] {
-		return nil
-	}
-	fmt.Fprintf(r.out, "%s %s account %s: %s\n", e.Type, d.LeaseID, d.Account, d.Reason)
-	if len(r.command) > 0 {
-		cmd := exec.CommandContext(ctx, r.command[0], r.command[1:]...) //nolint:gosec // the operator's own command
-		cmd.Env = append(os.Environ(), "CURFEW_LEASE_ID="+string(d.LeaseID), "CURFEW_ACCOUNT="+d.Account,
-			"CURFEW_ROLE="+d.Role, "CURFEW_REASON="+d.Reason)
-		if said, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("run %s: %w: %s", r.command[0], err, said)
-		}
-	}
-	r.seen[d.LeaseID] = d.Version
 	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -163,6 +163,13 @@ func (s *site) Foreign(context.Context) (string, error) {
 }
 
 // LoseAnswer implements [enginetest.Target].
-func (s *site) LoseAnswer() { s.proxy.lose.Store(true) }
+func (s *site) LoseAnswer() {
+	s.proxy.lose.Store(true)
+	s.tb.Cleanup(func() {
+		if s.proxy.lost.Load() != 1 {
+			s.tb.Error("no answer was lost")
+		}
+	})
+}
 
 var _ enginetest.Target = (*site)(nil)

@@ -74,9 +74,9 @@ const (
 	hangUp
 )
 
-// request arms the swallowing of what answers a COMMIT.
+// request arms the swallowing of what answers the message that creates.
 func (p *proxy) request(b []byte, swallow *atomic.Bool) verdict {
-	if bytes.Contains(bytes.ToUpper(b), []byte("COMMIT")) && p.lose.CompareAndSwap(true, false) {
+	if bytes.Contains(b, []byte("CREATE ROLE")) && bytes.Contains(b, []byte("COMMIT")) && p.lose.CompareAndSwap(true, false) {
 		swallow.Store(true)
 	}
 	return pass

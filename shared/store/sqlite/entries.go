@@ -19,7 +19,7 @@ const (
 func scanEntry(row scanner) (e store.Entry, err error) {
 	var at int64
 	err = row.Scan(&e.Kind, &e.Key, &e.ID, &e.Revision, &e.Value, &e.Withdrawn, &at)
-	e.ChangedAt = fromNanos(at)
+	e.ChangedAt, e.Value = fromNanos(at), blob(e.Value)
 	return e, err
 }
 
@@ -144,9 +144,9 @@ func (t *tx) insert(e store.Entry) (store.Entry, error) {
 	if e.ID == "" {
 		e.ID = store.NewIncarnation()
 	}
-	e.Revision, e.Withdrawn, e.ChangedAt = 1, false, t.now
+	e.Revision, e.Withdrawn, e.ChangedAt, e.Value = 1, false, t.now, blob(e.Value)
 	n, err := t.exec(`INSERT INTO entries (kind, id, key, revision, value, withdrawn, changed_at)
-		VALUES (?, ?, ?, 1, ?, 0, ?) ON CONFLICT DO NOTHING`, string(e.Kind), e.ID, e.Key, blob(e.Value), nanos(t.now))
+		VALUES (?, ?, ?, 1, ?, 0, ?) ON CONFLICT DO NOTHING`, string(e.Kind), e.ID, e.Key, e.Value, nanos(t.now))
 	if err == nil && n == 0 {
 		err = refusal{fmt.Errorf("make %s %q: %w", e.Kind, e.Key, store.ErrExists)}
 	}
@@ -170,13 +170,13 @@ func (t *tx) edit(e store.Entry) (store.Entry, error) {
 	if !found || now.Key != e.Key || now.Revision != e.Revision {
 		return e, refusal{fmt.Errorf("edit %s %q: %w: it is %d, not %d", e.Kind, e.Key, store.ErrRevision, now.Revision, e.Revision)}
 	}
-	now.Revision, now.Value, now.ChangedAt = now.Revision+1, e.Value, t.now
+	now.Revision, now.Value, now.ChangedAt = now.Revision+1, blob(e.Value), t.now
 	_, err = t.exec(`UPDATE entries SET revision = ?, value = ?, changed_at = ? WHERE kind = ? AND id = ?`,
-		now.Revision, blob(now.Value), nanos(t.now), string(now.Kind), now.ID)
+		now.Revision, now.Value, nanos(t.now), string(now.Kind), now.ID)
 	return now, err
 }
 
-// blob keeps an empty value apart from NULL.
+// blob keeps an empty value apart from NULL, which the driver makes of nil.
 func blob(b []byte) []byte {
 	if b == nil {
 		return []byte{}

@@ -7,11 +7,18 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 )
 
+const (
+	guardEntry = `SELECT 1 FROM entries WHERE kind = ? AND id = ? AND withdrawn = 0`
+	// The due time of an active token is its expiry.
+	guardToken    = `SELECT 1 FROM leases WHERE id = ? AND kind = ? AND state = ? AND (due_at IS NULL OR due_at > ?)`
+	guardBarriers = `SELECT position, prefix FROM barriers WHERE position > ?`
+)
+
 // withdrawn evaluates the guard of item in this transaction (A3). It returns
 // the name of the first thing that was withdrawn.
 func (t *tx) withdrawn(item *store.Transition, row *lease.Lease) (string, error) {
 	for _, ref := range item.Guard.Entries {
-		found, err := t.exists(`SELECT 1 FROM entries WHERE kind = ? AND id = ? AND withdrawn = 0`, string(ref.Kind), ref.ID)
+		found, err := t.exists(guardEntry, string(ref.Kind), ref.ID)
 		if err != nil {
 			return "", err
 		}
@@ -20,8 +27,7 @@ func (t *tx) withdrawn(item *store.Transition, row *lease.Lease) (string, error)
 		}
 	}
 	if item.Guard.Token != "" {
-		found, err := t.exists(`SELECT 1 FROM leases WHERE id = ? AND kind = ? AND state = ? AND (due_at IS NULL OR due_at > ?)`,
-			string(item.Guard.Token), string(lease.Token), string(lease.Active), nanos(t.now))
+		found, err := t.exists(guardToken, string(item.Guard.Token), string(lease.Token), string(lease.Active), nanos(t.now))
 		if err != nil {
 			return "", err
 		}
@@ -49,7 +55,7 @@ func (t *tx) exists(query string, args ...any) (bool, error) {
 
 // barred reports whether a barrier that was raised after row began takes it.
 func (t *tx) barred(row *lease.Lease) (found bool, err error) {
-	rows, err := t.query(`SELECT position, prefix FROM barriers WHERE position > ?`, row.Position)
+	rows, err := t.query(guardBarriers, row.Position)
 	if err != nil {
 		return false, err
 	}

@@ -15,7 +15,8 @@ import (
 func (t *Target) cleanAll(ctx context.Context, jobs []*job) {
 	var rest []*job
 	for _, j := range jobs {
-		if e := engine.AsError(j.err); e != nil && j.plan != nil && (e.Kind == engine.Refused || e.Kind == engine.Invalid || j.err == errStays) {
+		e := engine.AsError(j.err)
+		if e != nil && (e.Kind == engine.Refused || e.Kind == engine.Invalid || e == errStays || j.overran) {
 			rest = append(rest, j)
 		}
 	}
@@ -73,6 +74,9 @@ func (t *Target) clean(ctx context.Context, l *link, rooms *rooms, j *job, limit
 	c, err := t.count(ctx, l, []string{j.name}, []uint32{h.RoleOID})
 	if err != nil {
 		return err
+	}
+	if h.SystemID != "" && h.SystemID != c.SystemID {
+		return moved(h.SystemID, c.SystemID)
 	}
 	account, ok := c.find(j.name, h.RoleOID)
 	if !ok {
@@ -160,6 +164,7 @@ func (t *Target) disown(l *link, j *job, account role) unit {
 		return u
 	}
 	owner := cmp.Or(j.plan.ReassignTo, t.settings.ReassignTo, l.facts.user)
+	u.heir = owner
 	u.after = []string{
 		"SET LOCAL search_path=pg_catalog",
 		"REASSIGN OWNED BY " + ident(account.name) + " TO " + ident(owner),

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
+	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/secret"
 )
@@ -28,6 +29,7 @@ const (
 type dialer struct {
 	config      *pgconn.Config
 	creds       Credentials
+	clk         clock.Clock
 	identity    Identity // recorded; zero: any
 	ownUser     bool     // the URL leaves the user to Settings
 	ownPassword bool     // and the password to Credentials
@@ -37,8 +39,8 @@ type dialer struct {
 }
 
 // newDialer reads a URL template. Errors are for the person who wrote it.
-func newDialer(s Settings, template string, creds Credentials) (*dialer, error) {
-	d := &dialer{creds: creds, limits: s.Limits, identity: s.Identity}
+func newDialer(s Settings, template string, creds Credentials, clk clock.Clock) (*dialer, error) {
+	d := &dialer{creds: creds, clk: clk, limits: s.Limits, identity: s.Identity}
 	url := variables("username").ReplaceAllString(template, userPlaceholder)
 	d.ownUser = url != template
 	text := variables("password").ReplaceAllString(url, passwordPlaceholder)
@@ -205,7 +207,7 @@ func (d *dialer) try(ctx context.Context, database string, password secret.Value
 	if d.ownPassword || config.Password == "" {
 		config.Password = password.Reveal()
 	}
-	l := &link{dialer: d}
+	l := &link{dialer: d, used: d.clk.Now()}
 	config.OnNotice = l.notice
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {

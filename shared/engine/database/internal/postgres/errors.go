@@ -131,6 +131,7 @@ type fault struct {
 	statement int
 	what      string // "creation_statements", or what Curfew did
 	source    string // the statement as it was written, for the missing GRANT; not for messages
+	heir      string // who takes objects over, for the missing GRANT
 	secrets   []secret.Value
 }
 

@@ -39,6 +39,7 @@ type job struct {
 	err      error
 	attempts int
 	unsure   bool // an earlier transaction may have done it
+	overran  bool // its statements took longer than a call may
 	solitary bool // runs in a transaction of its own from now on
 	share    int  // the largest batch it may be in; 0: no bound of its own
 	seen     role // read back
@@ -427,6 +428,7 @@ func (t *Target) finishAlone(ctx context.Context, a act, jobs []*job) {
 		}
 		t.conclude(ctx, t.observe, a, []*job{j})
 		if j.state != settled {
+			j.overran = true
 			j.fail(&engine.Error{Kind: engine.Conflict, Message: "the statements of the role take too long: the target ended them after " + lease.Short(limit)})
 		}
 	}

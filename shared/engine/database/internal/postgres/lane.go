@@ -51,7 +51,7 @@ func (l *lane) with(ctx context.Context, have *link, budget time.Duration, do fu
 		return nil, errClosed
 	default:
 	}
-	if have != nil && (have.conn.IsClosed() || have.conn.CheckConn() != nil) {
+	if have != nil && !l.answers(ctx, have) {
 		have.close()
 		have = nil
 	}
@@ -64,11 +64,31 @@ func (l *lane) with(ctx context.Context, have *link, budget time.Duration, do fu
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	err := do(ctx, have)
+	have.used = l.dialer.clk.Now()
 	if lost(err) || have.conn.IsClosed() || have.conn.TxStatus() != 'I' {
 		have.close()
 		return nil, err
 	}
 	return have, err
+}
+
+// idle is how long a connection may rest before it is asked whether it is
+// still there.
+const idle = time.Second
+
+// answers keeps what a server or a firewall closed meanwhile from being met in
+// the middle of a transaction, where it leaves a doubt.
+func (l *lane) answers(ctx context.Context, link *link) bool {
+	if link.conn.IsClosed() {
+		return false
+	}
+	if l.dialer.clk.Now().Sub(link.used) < idle {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.dialer.limits.Lock)
+	defer cancel()
+	_, err := link.run(ctx, ";")
+	return err == nil
 }
 
 // again is use for what may be done twice: once more on a new connection where

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"cmp"
 	"regexp"
 	"strings"
 
@@ -36,8 +35,10 @@ func (t *Target) missing(f *fault, pg *pgconn.PgError) string {
 		return "the account was made by another user: GRANT it TO " + admin + " WITH ADMIN OPTION"
 	}
 	if match(`permission denied to (?:reassign|drop) objects`) != nil {
-		owner := cmp.Or(t.settings.ReassignTo, "reassign_owned_to")
-		return "membership in the account and in the role that takes its objects over: GRANT " + ident(owner) + " TO " + admin
+		if f != nil && f.heir != "" && f.heir != t.main.config.User {
+			return "GRANT " + ident(f.heir) + " TO " + admin
+		}
+		return "membership in the account: GRANT it TO " + admin + " WITH ADMIN OPTION"
 	}
 	if m := match(`permission denied for (\w+(?: \w+)?) (.+)$`); m != nil {
 		return grantOption(f, m[1], m[2], admin)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
@@ -14,22 +15,20 @@ import (
 // attempt has not been through them.
 func (t *Target) Remove(ctx context.Context, batch []lease.Lease) []engine.Outcome {
 	out, found := t.reclose(ctx, batch)
-	jobs := make([]*job, 0, len(batch))
-	at := make(map[*job]int, len(batch))
+	jobs := make([]*job, len(batch))
 	for i := range batch {
+		jobs[i] = t.removal(&batch[i], found[i])
 		if out[i].Err != nil {
-			continue
-		}
-		j := t.removal(&batch[i], found[i])
-		if t.bury(ctx, &out[i], j, found[i]) {
-			jobs, at[j] = append(jobs, j), i
+			jobs[i].fail(out[i].Err)
 		}
 	}
-	t.submit(ctx, t.removing, t.dropping(), unsettled(jobs))
-	t.cleanAll(ctx, jobs)
-	for _, j := range jobs {
-		out[at[j]].Err = j.err
-		out[at[j]].Gone = j.err == nil
+	t.buryAll(ctx, jobs, found, out)
+	going := unsettled(jobs)
+	t.submit(ctx, t.removing, t.dropping(), going)
+	t.cleanAll(ctx, going)
+	for i, j := range jobs {
+		out[i].Err = j.err
+		out[i].Gone = j.err == nil
 	}
 	return out
 }
@@ -78,60 +77,106 @@ func (t *Target) removal(l *lease.Lease, found disabled) *job {
 	return j
 }
 
-// bury proves, for a lease that was never confirmed, that its creation cannot
-// happen any more (B1). It reports whether the removal goes on.
-func (t *Target) bury(ctx context.Context, out *engine.Outcome, j *job, found disabled) bool {
-	s := subject{lease: j.lease}
-	if j.state == settled || !s.unconfirmed() {
-		return true
+// buryAll proves, for leases that were never confirmed, that their creation
+// cannot happen any more (B1). It settles the jobs of those for which it cannot,
+// yet, and closes again what turned out to exist.
+func (t *Target) buryAll(ctx context.Context, jobs []*job, found []disabled, out []engine.Outcome) {
+	var graves []int
+	for i, j := range jobs {
+		if j.state != settled && (subject{lease: j.lease}).unconfirmed() {
+			graves = append(graves, i)
+		}
+	}
+	if len(graves) == 0 {
+		return
 	}
 	var now time.Time
-	err := t.look(ctx, func(ctx context.Context, l *link) error {
-		var err error
+	err := t.look(ctx, func(ctx context.Context, l *link) (err error) {
 		_, now, err = t.sample(ctx, l)
 		return err
 	})
-	switch {
-	case err != nil:
-		out.Err = err
-		return false
-	case !now.After(j.lease.CreateDeadline):
-		out.Err = notYet(j.lease, now)
-		return false
-	case len(found.roles) > 0:
-		return true // it was created, and cannot be once more: names are used once
+	var absent []int
+	for _, i := range graves {
+		switch j := jobs[i]; {
+		case err != nil:
+			j.fail(err)
+		case !now.After(j.lease.CreateDeadline):
+			j.fail(notYet(j.lease, now))
+		case len(found[i].roles) == 0:
+			absent = append(absent, i)
+		}
+		// One that was created cannot be created again: names are used once,
+		// and what is late meets the fence.
 	}
-	existed, err := t.tombstone(ctx, j.name)
-	if err == nil && existed {
-		outcomes, _ := t.shut(ctx, []lease.Lease{*j.lease})
-		*out, err = outcomes[0], outcomes[0].Err
+	for chunk := range slices.Chunk(absent, maxUnits) {
+		t.bury(ctx, jobs, out, chunk)
 	}
-	out.Err = err
-	return err == nil
+}
+
+// bury sets the tombstones of a chunk, first without waiting for locks, then
+// one by one.
+func (t *Target) bury(ctx context.Context, jobs []*job, out []engine.Outcome, chunk []int) {
+	faults := slices.Repeat([]error{errStays}, len(chunk))
+	writer, err := t.writers.take(ctx, removals)
+	if err == nil {
+		err = writer.use(ctx, t.settings.Limits.Turn, func(ctx context.Context, l *link) (err error) {
+			tx := transaction{statement: t.settings.Limits.Turn / 2, lock: shortLock}
+			for _, i := range chunk {
+				tx.units = append(tx.units, tombstone(jobs[i].name))
+			}
+			if got, err := l.transact(ctx, tx); err == nil {
+				faults = got
+			} else if lost(err) {
+				return err
+			}
+			return nil
+		})
+		t.writers.give(writer)
+	}
+	for n, i := range chunk {
+		j, fault := jobs[i], faults[n]
+		if err != nil {
+			j.fail(t.person(err))
+			continue
+		}
+		if fault != nil && !taken(fault) {
+			fault = t.wait(ctx, j.name)
+		}
+		if taken(fault) { // it was committed meanwhile
+			outcomes, _ := t.shut(ctx, []lease.Lease{*j.lease})
+			out[i], fault = outcomes[0], outcomes[0].Err
+		}
+		if fault != nil {
+			j.fail(t.person(fault))
+		}
+	}
 }
 
 // tombstone takes the name of an account that is not there and gives it back.
-// The unique index makes it wait for a creation that is still open; existed
-// says that this one was committed. It runs in the solo lane: it may have to
-// wait.
-func (t *Target) tombstone(ctx context.Context, name string) (existed bool, err error) {
+// The unique index makes it wait for a creation that is still open.
+func tombstone(name string) unit {
+	return unit{
+		doing: "take the name of the account",
+		after: []string{"CREATE ROLE " + ident(name) + " NOLOGIN", "DROP ROLE " + ident(name)},
+	}
+}
+
+// taken reports whether a tombstone found the account.
+func taken(err error) bool { return hasCode(err, codeDuplicateObject, codeUniqueViolation) }
+
+// wait sets one tombstone, in the solo lane, and waits for as long as the call
+// may take.
+func (t *Target) wait(ctx context.Context, name string) error {
 	limit := t.settings.Limits.Call
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	err = t.solo.once(ctx, limit, func(ctx context.Context, l *link) error {
-		faults, err := l.transact(ctx, transaction{statement: limit, lock: limit, units: []unit{{
-			doing: "take the name of the account",
-			after: []string{"CREATE ROLE " + ident(name) + " NOLOGIN", "DROP ROLE " + ident(name)},
-		}}})
+	return t.solo.once(ctx, limit, func(ctx context.Context, l *link) error {
+		faults, err := l.transact(ctx, transaction{statement: limit, lock: limit, units: []unit{tombstone(name)}})
 		if err != nil {
 			return err
 		}
-		if existed = hasCode(faults[0], codeDuplicateObject, codeUniqueViolation); existed {
-			return nil
-		}
 		return faults[0]
 	})
-	return existed, t.person(err)
 }
 
 // dropping is how accounts are removed: the role's statements, then a bare

@@ -45,11 +45,11 @@ func New(creds Credentials, clk clock.Clock, notes Notes, s Settings) (*Target, 
 		return nil, &engine.Error{Kind: engine.Invalid, Message: err.Error(), Err: err}
 	}
 	t := &Target{settings: s, creds: creds, clk: clk, notes: notes, clocks: &clocks{clk: clk}, plans: newPlans()}
-	if t.main, err = newDialer(s, s.URL, creds); err != nil {
+	if t.main, err = newDialer(s, s.URL, creds, clk); err != nil {
 		return nil, err
 	}
 	for _, url := range s.Replicas {
-		d, err := newDialer(s, url, creds)
+		d, err := newDialer(s, url, creds, clk)
 		if err != nil {
 			return nil, err
 		}

@@ -21,6 +21,7 @@ type unit struct {
 	after   []string
 	what    string // the kind of script, for errors
 	doing   string // what before and after do, for errors
+	heir    string // who takes objects over
 	secrets []secret.Value
 }
 
@@ -235,7 +236,7 @@ func (u unit) fault(step int, err error) error {
 	if pg == nil {
 		return err
 	}
-	f := &fault{pg: pg, what: u.doing, secrets: u.secrets}
+	f := &fault{pg: pg, what: u.doing, heir: u.heir, secrets: u.secrets}
 	if step > 0 && step <= len(u.script) {
 		f.what, f.statement, f.source = u.what, step, u.script[step-1].source
 	}

@@ -295,3 +295,7 @@ func (w *world) removed(accounts ...account) {
 		}
 	}
 }
+
+func secretOf(text string) secret.Value { return secret.New(text) }
+
+func replace(s, old, new string) string { return strings.Replace(s, old, new, 1) }

@@ -1,0 +1,147 @@
+// Package command holds the commands of the program that are not clients: the
+// server and the verifier of the ledger.
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/curfew-project/curfew/services/curfew/internal/cli"
+	"github.com/curfew-project/curfew/services/curfew/internal/config"
+	"github.com/curfew-project/curfew/services/curfew/internal/server"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/secret"
+)
+
+// flags of `curfew server`, spelt as Vault's.
+type serverFlags struct {
+	config, devToken, devAddress, logLevel string
+	dev, check                             bool
+}
+
+// Server is `curfew server`. lookup reads the environment.
+func Server(lookup func(string) (string, bool)) cli.Extension {
+	return cli.Extension{New: func(streams cli.IO) *cobra.Command {
+		var f serverFlags
+		cmd := &cobra.Command{
+			Use:   "server",
+			Short: "Run Curfew: all roles in one process",
+			Example: `  curfew server -dev
+  curfew server -config=curfew.hcl
+  curfew server -config=curfew.hcl -check-config`,
+			Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return f.run(cmd.Context(), streams, lookup)
+			},
+		}
+		flags := cmd.Flags()
+		flags.StringVar(&f.config, "config", "", "configuration file (HCL)")
+		flags.BoolVar(&f.check, "check-config", false, "print the configuration and stop")
+		flags.BoolVar(&f.dev, "dev", false, "keep nothing; revoke all leases at the end; for trying out")
+		flags.StringVar(&f.devToken, "dev-root-token-id", "", "root token in dev mode; default: a random one")
+		flags.StringVar(&f.devAddress, "dev-listen-address", "127.0.0.1:8200", "address in dev mode")
+		flags.StringVar(&f.logLevel, "log-level", "", "trace, debug, info, warn or error")
+		return cmd
+	}}
+}
+
+func (f *serverFlags) run(ctx context.Context, streams cli.IO, lookup func(string) (string, bool)) error {
+	cfg, err := f.load(lookup)
+	if err != nil {
+		return err
+	}
+	if f.check {
+		return cfg.Print(streams.Stdout)
+	}
+	if cfg.Dev {
+		dir, err := os.MkdirTemp("", "curfew-dev-")
+		if err != nil {
+			return fmt.Errorf("make a directory for dev mode: %w", err)
+		}
+		defer os.RemoveAll(dir) //nolint:errcheck // the last act; the system's temporary directory is swept
+		cfg.DataDir, cfg.KeyFile = dir, ""
+		if err := cfg.Finish(); err != nil {
+			return err
+		}
+	}
+	log := logger(cfg.Log, streams.Stderr)
+	s, err := server.New(ctx, cfg, clock.System{}, log)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx, func(a server.Announcement) { announce(streams.Stdout, cfg, a) })
+}
+
+// load is flag over environment over file over default.
+func (f *serverFlags) load(lookup func(string) (string, bool)) (config.Config, error) {
+	cfg := config.Default()
+	switch {
+	case f.dev && f.config != "":
+		return cfg, fmt.Errorf("-dev keeps nothing and takes no -config")
+	case !f.dev && f.config == "":
+		return cfg, fmt.Errorf("either -config=FILE or -dev is needed")
+	case !f.dev && f.devToken != "":
+		return cfg, fmt.Errorf("-dev-root-token-id is for -dev only")
+	}
+	if f.config != "" {
+		if err := cfg.Read(f.config); err != nil {
+			return cfg, err
+		}
+	}
+	if err := cfg.Environ(lookup); err != nil {
+		return cfg, err
+	}
+	if f.dev {
+		cfg.Dev, cfg.AutoInit, cfg.Log.Format = true, true, "text"
+		cfg.Listener = config.Listener{Address: f.devAddress, Plain: true}
+		cfg.DataDir = os.TempDir() // replaced by one that is removed
+		cfg.DevToken = secret.New(f.devToken)
+		if f.devToken == "" {
+			cfg.DevToken = server.NewToken()
+		}
+	}
+	if f.logLevel != "" {
+		cfg.Log.Level = f.logLevel
+	}
+	return cfg, cfg.Finish()
+}
+
+func logger(cfg config.Log, w io.Writer) zerolog.Logger {
+	level, err := zerolog.ParseLevel(cfg.Level)
+	if err != nil {
+		level = zerolog.InfoLevel // Finish has checked it
+	}
+	if cfg.Format == "text" {
+		w = zerolog.ConsoleWriter{Out: w, NoColor: true, TimeFormat: "15:04:05.000"}
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}
+
+// announce tells a person what to do next. The dev token is printed because dev
+// mode has no other place for it.
+func announce(w io.Writer, cfg config.Config, a server.Announcement) {
+	fmt.Fprintf(w, "==> Curfew %s serves the API at %s\n", server.Version, a.Address)
+	switch {
+	case cfg.Dev:
+		fmt.Fprintf(w, `
+WARNING! Dev mode keeps nothing: when it stops, all its leases are revoked and
+everything is forgotten.
+
+    export VAULT_ADDR='%s'
+    export VAULT_TOKEN='%s'
+
+`, a.Address, a.RootToken.Reveal())
+	case !a.Initialized:
+		fmt.Fprintln(w, "    Not initialised: PUT /v1/sys/init makes the installation and prints its root token once.")
+	default:
+		fmt.Fprintf(w, "    Root token of the first start: %s\n", a.TokenFile)
+	}
+	if a.Stream != "" {
+		fmt.Fprintf(w, "    Event stream: %s, user %s, password in %s\n", a.Stream, a.StreamUser, a.StreamFile)
+	}
+}

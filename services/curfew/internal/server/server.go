@@ -1,0 +1,218 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/auditor"
+	"github.com/curfew-project/curfew/issuer"
+	"github.com/curfew-project/curfew/revoker"
+	"github.com/curfew-project/curfew/services/curfew/internal/config"
+	"github.com/curfew-project/curfew/shared/bus/jetstream"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/engine/database"
+	"github.com/curfew-project/curfew/shared/expiry/memory"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/publish"
+	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/step"
+	"github.com/curfew-project/curfew/shared/store/sqlite"
+)
+
+// Version of the program.
+const Version = "0.1.0"
+
+// process names this process where the embedded form has only one.
+const process = "server"
+
+// Server is all roles in one process.
+type Server struct {
+	cfg   config.Config
+	clock clock.Clock
+	log   zerolog.Logger
+	life  *lifecycle
+
+	store   *sqlite.Store
+	engine  *database.Engine
+	install *installation
+	issuer  *issuer.Issuer
+	audit   atomic.Pointer[auditor.Auditor]
+	// Stream is the URL for subscribers; set when the roles run.
+	stream atomic.Pointer[string]
+}
+
+// New opens the store and wires the API; nothing runs yet.
+func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logger) (*Server, error) {
+	s := &Server{cfg: cfg, clock: c, log: log, life: newLifecycle(c, log)}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	var err error
+	if s.store, err = sqlite.Open(ctx, filepath.Join(cfg.DataDir, "store"), c, sqlite.Config{}); err != nil {
+		return nil, err
+	}
+	s.life.onStop("store", func(context.Context) error { return s.store.Close() })
+	s.install = newInstallation(s.store, cfg.KeyFile, cfg.AutoInit)
+	if s.engine, err = database.New(database.Deps{Store: s.store, Sealer: s.install, Clock: c, Log: log}, database.Config{Program: process}); err != nil {
+		return nil, errors.Join(err, s.life.stop())
+	}
+	s.life.onStop("targets", s.engine.Close)
+	s.issuer, err = issuer.New(issuer.Deps{
+		Store: s.store, Engines: s.engines(), Seal: s.install, Keys: s.install, Clock: c, Log: log,
+	}, issuer.Config{
+		Version: Version, DefaultTTL: cfg.TTL.Default, MaxTTL: cfg.TTL.Max,
+		MaxBacklog: cfg.Limits.Backlog, MaxInFlight: int(cfg.Limits.InFlight),
+		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)},
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.life.stop())
+	}
+	s.install.root = func(ctx context.Context, text secret.Value) error {
+		_, err := s.issuer.RootToken(ctx, text, lease.System("system:init"))
+		return err
+	}
+	return s, nil
+}
+
+func (s *Server) engines() []engine.Engine { return []engine.Engine{s.engine} }
+
+// serveAudit hands over to the auditor once it runs.
+func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request) {
+	if a := s.audit.Load(); a != nil {
+		a.Handler().ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", "1")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`{"errors":["the auditor has not started yet"]}` + "\n"))
+}
+
+// Run serves until ctx ends or a part fails, then stops everything in order.
+func (s *Server) Run(ctx context.Context, announce func(Announcement)) error {
+	err := s.run(ctx, announce)
+	return errors.Join(err, s.life.stop())
+}
+
+func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
+	known, err := s.install.load(ctx)
+	if err != nil {
+		return err
+	}
+	if !known && s.cfg.AutoInit {
+		if err := s.firstStart(ctx); err != nil {
+			return err
+		}
+	}
+	s.life.run("issuer", s.issuer.Run)
+	listener, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-s.install.ready:
+		if err := s.startRoles(ctx); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		s.serve(listener)
+		announce(s.announcement(listener.Addr()))
+	default: // sys/init over the API starts the roles
+		s.serve(listener)
+		announce(s.announcement(listener.Addr()))
+		select {
+		case <-s.install.ready:
+			if err := s.startRoles(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+		case err := <-s.life.failed:
+			return err
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case err := <-s.life.failed:
+		return err
+	case <-s.store.Fatal():
+		return fmt.Errorf("store: %w: the disk refused a commit", step.ErrFatal)
+	}
+	return nil
+}
+
+func (s *Server) firstStart(ctx context.Context) error {
+	if s.cfg.Dev {
+		return s.install.initialise(ctx, s.cfg.DevToken)
+	}
+	return s.install.autoInit(ctx, s.tokenFile())
+}
+
+func (s *Server) tokenFile() string { return filepath.Join(s.cfg.DataDir, "root-token") }
+
+// startRoles starts what works behind the API, each after what it needs.
+func (s *Server) startRoles(ctx context.Context) error {
+	bus, err := s.openStream(ctx)
+	if err != nil {
+		return err
+	}
+	audit, err := auditor.New(ctx, auditor.Deps{Stream: bus, Store: s.store, Clock: s.clock, Log: s.part("auditor")},
+		auditor.Config{Dir: filepath.Join(s.cfg.DataDir, "audit"), Installation: s.install.id})
+	if err != nil {
+		return err
+	}
+	s.life.run("auditor", audit.Run)
+	s.audit.Store(audit)
+
+	wake, release := s.store.Watch()
+	s.life.onStop("watch", func(context.Context) error { release(); return nil })
+	publisher, err := publish.New(s.store, bus, wake, s.clock, s.part("publisher"), publish.Config{Owner: process + "-" + lease.RandomBase62(8)})
+	if err != nil {
+		return err
+	}
+	s.life.run("publisher", step.New(s.clock, s.part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher).Run)
+
+	revoke, err := revoker.New(revoker.Deps{
+		Store: s.store, Stream: bus, Index: memory.New(), Engines: s.engines(), Clock: s.clock, Log: s.part("revoker"),
+	}, revoker.Config{Name: process, StrayEvery: s.cfg.Expiry.StraySweep, Paused: s.cfg.Expiry.Paused})
+	if err != nil {
+		return err
+	}
+	s.life.run("revoker", revoke.Run)
+	if s.cfg.Dev {
+		s.life.onStop("leases of dev mode", s.revokeAll)
+	}
+	return nil
+}
+
+func (s *Server) openStream(ctx context.Context) (*jetstream.Bus, error) {
+	cfg := jetstream.EmbedConfig{
+		Config: jetstream.Config{Source: "/curfew/" + s.install.id},
+		Dir:    filepath.Join(s.cfg.DataDir, "nats"), Listen: s.cfg.NATS.Listen,
+	}
+	if cfg.Listen != "" {
+		password, err := s.subscriberPassword()
+		if err != nil {
+			return nil, err
+		}
+		cfg.Subscriber = password
+	}
+	bus, url, err := jetstream.Embed(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.stream.Store(&url)
+	s.life.onStop("stream", bus.Close)
+	return bus, nil
+}
+
+func (s *Server) part(name string) zerolog.Logger {
+	return s.log.With().Str("component", name).Logger()
+}

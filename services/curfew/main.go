@@ -1,0 +1,22 @@
+// Command curfew is the server and the client in one program.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/curfew-project/curfew/services/curfew/internal/cli"
+	"github.com/curfew-project/curfew/services/curfew/internal/command"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Run(ctx, os.Args[1:], cli.IO{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now,
+	}, command.Server(os.LookupEnv), command.Verify())
+	stop()
+	os.Exit(code)
+}

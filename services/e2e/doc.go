@@ -1,0 +1,24 @@
+// Package e2e holds the end-to-end tests: the built program, driven only by
+// clients that nobody here wrote (the Go client libraries of Vault and OpenBao,
+// pgx for the credentials themselves, plain HTTP for the recordings), against
+// real Postgres servers of package testkit. It has no code outside its tests,
+// which need the build tag e2e.
+//
+// What is seen here:
+//
+//   - recordings of a stock server answer as recorded, but for the one list of
+//     intended differences (differences_test.go); an entry of that list that no
+//     longer occurs fails;
+//   - the way of a lease as both articles tell it, with both client libraries;
+//   - the server may be killed at any instant: within 30 s of its restart an
+//     account exists if and only if a client was told of it (promise 1, B1);
+//   - access ends on time and never early, whatever the client does (C1, C2);
+//   - stream, index and one byte of the ledger may be lost: the record is
+//     complete or its verification names the place (promises 5, 6);
+//   - bad input gets a 4xx in Vault's shape and changes nothing;
+//   - no password and no token is in anything that the program or its target
+//     writes.
+//
+// A timing never decides a test, except where the promise is a time; those read
+// the times that the server and the target recorded, not the test's own clock.
+package e2e

@@ -1,0 +1,8 @@
+//go:build e2e && !linux
+
+package e2e
+
+import "syscall"
+
+// withUs keeps our ^C from a child.
+func withUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -1,0 +1,266 @@
+//go:build integration
+
+package database
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/testkit"
+)
+
+func (s *site) stored(name string) *stored {
+	s.tb.Helper()
+	c, err := s.connectionByName(s.tb.Context(), mountID, name)
+	if err != nil || c == nil {
+		s.tb.Fatalf("connection %s: %v", name, err)
+	}
+	return c
+}
+
+// adminLogin tries a password of the admin past the engine.
+func (s *site) adminLogin(password string) error {
+	conn, err := s.connect(s.tb.Context(), s.admin.User, password)
+	if err != nil {
+		return err
+	}
+	return conn.Close(s.tb.Context())
+}
+
+// wantCurrent checks that the store has one password, which the server takes,
+// and that the engine works with it.
+func (s *site) wantCurrent() string {
+	s.tb.Helper()
+	current, pending, err := s.passwords(&s.stored("db").connection)
+	if err != nil || !pending.Empty() {
+		s.tb.Errorf("a password is pending, or unreadable: %v", err)
+	}
+	if err := s.adminLogin(current.Reveal()); err != nil {
+		s.tb.Errorf("the server does not take the stored password: %v", err)
+	}
+	s.must(engine.Write, "reset/db", nil)
+	return current.Reveal()
+}
+
+func TestRotateRoot(t *testing.T) {
+	t.Parallel()
+	testkit.SharedPostgres(t).EachAdmin(t, func(t *testing.T, admin *testkit.Admin) {
+		s := newSite(t, admin)
+		if r := s.must(engine.Write, "rotate-root/db", nil); r != nil {
+			t.Errorf("rotation says %+v, want nothing", r)
+		}
+		first := s.wantCurrent()
+		if first == admin.Password {
+			t.Error("the password is the old one")
+		}
+		if err := s.adminLogin(admin.Password); err == nil {
+			t.Error("the old password still works")
+		}
+		s.must(engine.Write, "rotate-root/db", nil)
+		if second := s.wantCurrent(); second == first {
+			t.Error("the second rotation changed nothing")
+		}
+		if strings.Contains(s.logs.String(), first) {
+			t.Error("the log holds a password")
+		}
+	})
+}
+
+// B11: whichever step is the last before a crash, nobody is locked out, and the
+// next rotation carries on.
+func TestRotationThatBrokeOff(t *testing.T) {
+	t.Parallel()
+	for name, altered := range map[string]bool{"before the target heard of it": false, "after the target took it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+			pending, err := s.makePending(t.Context(), s.stored("db").entry.ID, lease.Actor{Name: "died"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if altered {
+				s.admin.Cluster().Exec(t, "postgres", `ALTER ROLE "`+s.admin.User+`" PASSWORD '`+pending.Reveal()+`'`)
+			}
+			// Another process, which knows only the store, goes on working …
+			other := &site{bench: &bench{Engine: s.another(), tb: t, fake: s.fake, sealer: s.sealer, logs: s.logs}, admin: s.admin, proxy: s.proxy}
+			other.must(engine.Write, "reset/db", nil)
+			current, waiting, err := other.passwords(&other.stored("db").connection)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if altered && (!current.Equal(pending) || !waiting.Empty()) {
+				t.Error("the password that works was not promoted")
+			}
+			if !altered && !waiting.Equal(pending) {
+				t.Error("the pending password was lost while the target may still get it")
+			}
+			// … and rotates, with the password that is pending.
+			other.must(engine.Write, "rotate-root/db", nil)
+			if got := other.wantCurrent(); !altered && got != pending.Reveal() {
+				t.Error("the rotation made another password instead of carrying on")
+			}
+		})
+	}
+}
+
+func TestRotationsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+	engines := []*Engine{s.Engine, s.another(), s.another()}
+	var wg sync.WaitGroup
+	errs := make([]error, 2*len(engines))
+	for n := range errs {
+		wg.Go(func() {
+			_, errs[n] = engines[n%len(engines)].Handle(t.Context(), &engine.Request{
+				Operation: engine.Write, MountID: mountID, Mount: mount, Path: "rotate-root/db",
+			})
+		})
+	}
+	wg.Wait()
+	done := 0
+	for _, err := range errs {
+		if err == nil {
+			done++
+		} else if engine.AsError(err).Kind != engine.Conflict {
+			t.Errorf("%v, want done or a conflict", err)
+		}
+	}
+	if done == 0 {
+		t.Error("none of the rotations was done")
+	}
+	s.wantCurrent()
+}
+
+func TestRotationOfASharedAdminIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+	other := &engine.Request{
+		Operation: engine.Write, MountID: "mount-2", Mount: "db2/", Path: "config/twin", Data: s.config(),
+	}
+	if _, err := s.Handle(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(engine.Invalid, engine.Write, "rotate-root/db", nil, "db2/config/twin", s.admin.User, "force=true")
+	if got := s.wantCurrent(); got != s.admin.Password {
+		t.Error("a refused rotation changed the password")
+	}
+	// Deleted, but needed: its lease could not be revoked any more.
+	twin, err := s.connectionByName(t.Context(), "mount-2", "twin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := begin(t, s.bench, twin.entry.ID)
+	other.Operation, other.Data = engine.Delete, nil
+	if _, err := s.Handle(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(engine.Invalid, engine.Write, "rotate-root/db", nil, "db2/config/twin (deleted, needed by 1 leases)")
+	finish(t, s.bench, l)
+	s.must(engine.Write, "rotate-root/db", nil)
+	s.wantCurrent()
+}
+
+func TestForcedRotationOfASharedAdmin(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+	s.must(engine.Write, "config/twin", s.config())
+	s.refused(engine.Invalid, engine.Write, "rotate-root/db", map[string]any{"force": "false"}, "config/twin")
+	s.must(engine.Write, "rotate-root/db", map[string]any{"force": "true"})
+	s.wantCurrent()
+	s.refused(engine.Refused, engine.Write, "reset/twin", nil, "1 error occurred:\n\t* error verifying connection: ", "28P01")
+}
+
+// A target that says no keeps the old password, and so does the store.
+func TestRotationRefusedByTheTarget(t *testing.T) {
+	t.Parallel()
+	cluster := testkit.Postgres(t)
+	s := newSite(t, cluster.CreateAdmin(t, testkit.CreateRoleAdmin))
+	cluster.Exec(t, "postgres", `ALTER ROLE "`+s.admin.User+`" SET default_transaction_read_only = on`)
+	s.must(engine.Read, "config/db", nil)
+	s.Engine.reopen(t.Context(), s.stored("db").entry.ID)
+	if _, err := s.ask(engine.Write, "rotate-root/db", nil); err == nil {
+		t.Fatal("a rotation in a read-only session was reported as done")
+	}
+	if err := s.adminLogin(s.admin.Password); err != nil {
+		t.Errorf("the old password does not work: %v", err)
+	}
+	cluster.Exec(t, "postgres", `ALTER ROLE "`+s.admin.User+`" RESET default_transaction_read_only`)
+	s.must(engine.Write, "rotate-root/db", nil)
+	s.wantCurrent()
+}
+
+// Leases follow the connection's credentials.
+func TestRotationLeavesLeasesAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+	i := s.issue("good")
+	s.must(engine.Write, "rotate-root/db", nil)
+	if err := s.Login(t.Context(), i.Account, i.password.Reveal()); err != nil {
+		t.Errorf("the account does not work any more: %v", err)
+	}
+	s.remove(i.Lease)
+}
+
+// issued is a lease with its password.
+type issued struct {
+	lease.Lease
+	password secret.Value
+}
+
+// issue makes a credential as the issuer does.
+func (s *site) issue(role string) issued {
+	s.tb.Helper()
+	i, err := s.tryIssue(role)
+	if err != nil {
+		s.tb.Fatalf("issue %s: %v", role, err)
+	}
+	return i
+}
+
+func (s *site) tryIssue(role string) (issued, error) {
+	s.tb.Helper()
+	i, err := s.intend(role)
+	if err != nil {
+		return i, err
+	}
+	out := s.Create(s.tb.Context(), i.Target, []engine.Creation{{Lease: i.Lease, Secret: i.password}})
+	if out[0].Err != nil {
+		return i, out[0].Err
+	}
+	i.Lease = apply(s.tb, s.bench, lease.Change{ID: i.ID, Version: i.Version, Key: "a", Do: lease.Activate{Handle: out[0].Handle}})
+	return i, nil
+}
+
+// intend commits the intent of a lease.
+func (s *site) intend(role string) (issued, error) {
+	s.tb.Helper()
+	id := lease.NewID(mount + "creds/" + role)
+	p, err := s.plan(role, id)
+	if err != nil {
+		return issued{}, err
+	}
+	return issued{password: p.Secret, Lease: apply(s.tb, s.bench, lease.Change{ID: id, Key: "b", Do: lease.Begin{
+		Lease: lease.Lease{
+			Kind: lease.Secret, MountID: mountID, Mount: mount, Role: p.Role, Engine: Type, Target: p.Target,
+			Account: p.Account, Plan: p.Frozen, TTL: p.Limits.Default, Renewable: p.Renewable,
+		},
+		Grace: p.Grace, TargetOffset: p.TargetOffset,
+	}})}, nil
+}
+
+func (s *site) remove(l lease.Lease) {
+	s.tb.Helper()
+	l = apply(s.tb, s.bench, lease.Change{ID: l.ID, Version: lease.AnyVersion, Key: "r", Do: lease.Revoke{}})
+	out := s.Remove(s.tb.Context(), l.Target, []lease.Lease{l})
+	if out[0].Err != nil || !out[0].Gone {
+		s.tb.Errorf("remove %s: %+v", l.Account, out[0])
+	}
+	if there, err := s.Exists(s.tb.Context(), l.Account); err != nil || there {
+		s.tb.Errorf("%s exists: %t, %v", l.Account, there, err)
+	}
+	apply(s.tb, s.bench, lease.Change{ID: l.ID, Version: lease.AnyVersion, Key: "f", Do: lease.Finish{To: lease.Revoked}})
+}

@@ -1,0 +1,104 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/store/storetest"
+)
+
+func connection(t *testing.T, dir string) *sql.Conn {
+	t.Helper()
+	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, databaseName)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func version(t *testing.T, c *sql.Conn) (v int) {
+	t.Helper()
+	if err := c.QueryRowContext(t.Context(), `SELECT max(version) FROM schema_versions`).Scan(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// Law: migrations go forward only, each whole or not at all, and once.
+func TestMigrations(t *testing.T) {
+	t.Parallel()
+	c := connection(t, t.TempDir())
+	now := time.Unix(1, 0)
+	one := migration{1, "0001_a.sql", `CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);`}
+	two := migration{2, "0002_b.sql", `ALTER TABLE a ADD COLUMN y INTEGER; UPDATE a SET y = x + 1;`}
+	bad := migration{2, "0002_bad.sql", `UPDATE a SET x = 9; CREATE TABLE nonsense (;`}
+	run := func(all ...migration) error { return migrate(context.WithoutCancel(t.Context()), c, all, now) }
+	if err := run(one); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(one, bad); err == nil || version(t, c) != 1 {
+		t.Errorf("a bad migration: %v, version %d", err, version(t, c))
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := run(one, two); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var x, y int
+	if err := c.QueryRowContext(t.Context(), `SELECT x, y FROM a`).Scan(&x, &y); err != nil || x != 1 || y != 2 {
+		t.Errorf("the old row is %d, %d, %v", x, y, err)
+	}
+	if err := run(one); !errors.Is(err, ErrNewer) {
+		t.Errorf("an older program: %v, want ErrNewer", err)
+	}
+}
+
+// Law: a database that a newer program wrote is refused, unharmed.
+func TestANewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := Open(t.Context(), dir, storetest.NewClock(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := connection(t, dir)
+	if _, err := c.ExecContext(t.Context(), `INSERT INTO schema_versions VALUES (99, 'x', 0)`); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // and the lock is given back each time
+		if _, err := Open(t.Context(), dir, storetest.NewClock(), Config{}); !errors.Is(err, ErrNewer) {
+			t.Errorf("Open: %v, want ErrNewer", err)
+		}
+	}
+}
+
+// Law: the embedded migrations are numbered from 1, and Open applies them all.
+func TestEmbeddedMigrations(t *testing.T) {
+	t.Parallel()
+	all, err := migrations()
+	if err != nil || len(all) == 0 {
+		t.Fatal(all, err)
+	}
+	dir := t.TempDir()
+	s, err := Open(t.Context(), dir, storetest.NewClock(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if v := version(t, connection(t, dir)); v != len(all) {
+		t.Errorf("the schema is %d, want %d", v, len(all))
+	}
+}

@@ -1,0 +1,121 @@
+package sqlite
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+	"github.com/curfew-project/curfew/shared/store/storetest"
+)
+
+// plan is how SQLite runs a statement.
+func plan(t *testing.T, s *Store, query string, args ...any) string {
+	t.Helper()
+	rows, err := s.readers.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, detail)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(all, "\n")
+}
+
+// Law: nothing on a hot path walks a table or sorts (architecture: work grows
+// with leases due, never with leases alive).
+func TestNoStatementScans(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), t.TempDir(), storetest.NewClock(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	check := func(name, query string, args []any, wants ...string) {
+		t.Helper()
+		p := plan(t, s, query, args...)
+		for line := range strings.Lines(p) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, "SCAN") && line != "SCAN CONSTANT ROW" || strings.Contains(line, "TEMP B-TREE") {
+				t.Errorf("%s: %s\n%s", name, query, p)
+			}
+		}
+		for _, want := range wants {
+			if !strings.Contains(p, want) {
+				t.Errorf("%s: the plan lacks %q:\n%s", name, want, p)
+			}
+		}
+	}
+	n := func(n int) []any { return make([]any, n) }
+	check("get", selectLease, n(1), "SEARCH leases USING INDEX sqlite_autoindex_leases_1 (id=?)")
+	check("due", selectDue, []any{1, 1, "", 10}, "SEARCH leases USING COVERING INDEX leases_due")
+	check("next child", nextFrom, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")
+	check("next child", nextAfter, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")
+	check("ended", selectEnded, n(2), "COVERING INDEX leases_ended (ended_at<?)")
+	check("events", selectEvents, n(2), "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)")
+	check("counters", selectMeta, nil, "SEARCH meta USING INTEGER PRIMARY KEY")
+	check("confirmed", selectConfirmed, n(1))
+	check("entry by key", selectByKey, n(2), "USING INDEX entries_key (kind=? AND key=?)")
+	check("entry by id", selectByID, n(2))
+	check("guard of an entry", guardEntry, n(2))
+	check("guard of a token", guardToken, n(4), "USING INDEX sqlite_autoindex_leases_1 (id=?)")
+	check("guard of a prefix", guardBarriers, n(1), "COVERING INDEX barriers_position (position>?)")
+	for _, withdrawn := range []bool{false, true} {
+		query, args := list(store.KindRole, "m/", "m/a", withdrawn)
+		check("list", query+" ORDER BY key, id LIMIT 5", args)
+	}
+	for _, q := range []struct {
+		store.Query
+		index string
+	}{
+		{store.Query{Prefix: "a/"}, "leases_path (ended=? AND id>? AND id<?)"},
+		{store.Query{Token: "k"}, "leases_token (token_id=? AND ended=?"},
+		{store.Query{Account: "a"}, "leases_account (account=? AND ended=?"},
+		{store.Query{MountID: "m"}, "leases_mount (mount_id=? AND ended=?"},
+		{store.Query{Target: "t"}, "leases_target (target=? AND ended=?"},
+		{store.Query{Prefix: "a/", Token: "k", Account: "a", MountID: "m", Target: "t"}, "leases_account (account=? AND ended=?"},
+	} {
+		for _, q.States = range [][]lease.State{nil, {lease.Intent, lease.Active}, {lease.Revoked}} {
+			for _, q.After = range []lease.ID{"", "a/b"} {
+				q.Before, q.Kind = 7, lease.Secret
+				query, args, err := find(q.Query)
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(fmt.Sprintf("find %+v", q), query, args, q.index)
+			}
+			query, args, err := count(q.Query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(fmt.Sprintf("count %+v", q), query, args, q.index)
+		}
+	}
+}
+
+// The test above can fail: this is what it looks for.
+func TestAScanIsSeen(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), t.TempDir(), storetest.NewClock(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if p := plan(t, s, `SELECT id FROM leases WHERE version = 1`); !strings.Contains(p, "SCAN") {
+		t.Error(p)
+	}
+	if p := plan(t, s, `SELECT body FROM leases WHERE token_id = 'k' ORDER BY position`); !strings.Contains(p, "TEMP B-TREE") {
+		t.Error(p)
+	}
+}
