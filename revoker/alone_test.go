@@ -21,7 +21,7 @@ import (
 // everything: expiry works from the store alone, within the second of the
 // overdue sweep.
 
-func bubble(name string, t *testing.T, f func(w *world)) {
+func bubble(t *testing.T, name string, f func(w *world)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
@@ -57,7 +57,7 @@ func TestExpiryFromTheStoreAlone(t *testing.T) {
 			return w.start(cfg, broken{memory.New()})
 		},
 	} {
-		bubble(name, t, func(w *world) {
+		bubble(t, name, func(w *world) {
 			defer start(w)()
 			short, long := w.issue("a", 3*time.Second, ""), w.issue("b", time.Hour, "")
 			l := w.wait(short.ID, 6*time.Second)
@@ -78,7 +78,7 @@ func TestExpiryFromTheStoreAlone(t *testing.T) {
 
 func TestRevokeNow(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		defer w.run()()
 		l := w.issue("a", time.Hour, "")
 		w.apply(change(l.ID, lease.AnyVersion, lease.Revoke{}))
@@ -94,7 +94,7 @@ func TestRevokeNow(t *testing.T) {
 // or not its account was made.
 func TestUnconfirmedIntents(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		never, _ := w.intent("a", time.Hour, "")
 		made, p := w.intent("a", time.Hour, "")
 		if c := w.create(made, p); c.Err != nil {
@@ -119,7 +119,7 @@ func TestUnconfirmedIntents(t *testing.T) {
 // and its whole backlog goes at once when it answers again.
 func TestTargetDown(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		defer w.run()()
 		heal := w.engine.Inject(enginetest.Fault{Method: enginetest.MethodDisable})
 		down := make([]lease.Lease, 300)
@@ -143,7 +143,7 @@ func TestTargetDown(t *testing.T) {
 		}
 		w.record(down...)
 	})
-	bubble("the other target stays on time", t, func(w *world) {
+	bubble(t, "the other target stays on time", func(w *world) {
 		defer w.run()()
 		away := w.issue("a", time.Second, "")
 		defer w.engine.Inject(enginetest.Fault{Method: enginetest.MethodDisable, Account: away.Account})()
@@ -161,7 +161,7 @@ func TestTargetDown(t *testing.T) {
 // goes on by itself once mended.
 func TestParked(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		defer w.run()()
 		l := w.issue("a", time.Second, "")
 		heal := w.engine.Inject(enginetest.Fault{
@@ -186,7 +186,7 @@ func TestEachCallFailsBothWays(t *testing.T) {
 	for _, m := range []enginetest.Method{enginetest.MethodDisable, enginetest.MethodRemove} {
 		for _, after := range []bool{false, true} {
 			for _, kind := range []engine.Kind{engine.Unreachable, engine.Conflict, engine.Internal, engine.Busy} {
-				bubble(fmt.Sprintf("%s after=%t %s", m, after, kind), t, func(w *world) {
+				bubble(t, fmt.Sprintf("%s after=%t %s", m, after, kind), func(w *world) {
 					defer w.run()()
 					w.engine.Inject(enginetest.Fault{Method: m, After: after, Times: 3, Err: &engine.Error{Kind: kind, Message: "injected"}})
 					leases := []lease.Lease{w.issue("a", time.Second, ""), w.issue("a", time.Second, ""), w.issue("b", time.Second, "")}
@@ -203,7 +203,7 @@ func TestEachCallFailsBothWays(t *testing.T) {
 // One lease at fault fails only itself (promise 4).
 func TestOneAtFault(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		defer w.run()()
 		leases := make([]lease.Lease, 200)
 		for i := range leases {
@@ -230,7 +230,7 @@ func TestOneAtFault(t *testing.T) {
 // other tokens' leases stay.
 func TestTokenEnds(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		token := func(parent lease.ID, ttl time.Duration) lease.Lease {
 			return w.apply(change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{
 				Kind: lease.Token, TokenID: parent, TTL: ttl, Account: lease.RandomBase62(24),
@@ -265,7 +265,7 @@ func TestTokenEnds(t *testing.T) {
 			w.Error("an orphan, its lease or the root token went with a token that is not theirs")
 		}
 	})
-	bubble("by expiry", t, func(w *world) {
+	bubble(t, "by expiry", func(w *world) {
 		defer w.run()()
 		token := w.apply(change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{Kind: lease.Token, TTL: 5 * time.Second}}))
 		l := w.issue("a", time.Hour, token.ID)
@@ -281,7 +281,7 @@ func TestTokenEnds(t *testing.T) {
 // what was issued later is not touched.
 func TestBarrierIsFinished(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		before, other := w.issue("a", time.Hour, ""), w.issue("b", time.Hour, "")
 		b, err := w.store.Raise(context.Background(), store.Barrier{
 			Operation: "op", Prefix: mount + "creds/a/", By: lease.Actor{Name: "tester"}, Reason: "prefix was revoked",
@@ -305,7 +305,7 @@ func TestBarrierIsFinished(t *testing.T) {
 // A2: a mount that is disabled takes its leases with it and is then removed.
 func TestMountIsDisabled(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		ctx := context.Background()
 		put, err := w.store.Write(ctx, store.Write{Puts: []store.Entry{{Kind: store.KindMount, Key: mount, Value: json.RawMessage(`{}`)}}})
 		if err != nil {
@@ -341,7 +341,7 @@ func TestMountIsDisabled(t *testing.T) {
 // B3: an account with our mark and no live lease is removed; others stay.
 func TestStrays(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		ctx := context.Background()
 		probe := w.engine.Probe("a")
 		live := w.issue("a", time.Hour, "")
@@ -372,7 +372,7 @@ func TestStrays(t *testing.T) {
 // C7: two revokers on one store end each lease once.
 func TestTwoRevokers(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		one, two := alone(), alone()
 		two.Name = "two"
 		defer w.start(one, memory.New())()
@@ -392,7 +392,7 @@ func TestTwoRevokers(t *testing.T) {
 // next one goes on.
 func TestStopAndGoOn(t *testing.T) {
 	t.Parallel()
-	bubble("", t, func(w *world) {
+	bubble(t, "", func(w *world) {
 		hold, reached := make(chan struct{}), make(chan struct{}, 1)
 		w.engine.Inject(enginetest.Fault{Method: enginetest.MethodRemove, Wait: hold, Reached: reached, Times: 1})
 		stop := w.run()

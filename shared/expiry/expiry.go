@@ -8,7 +8,7 @@ import (
 	"github.com/curfew-project/curfew/shared/lease"
 )
 
-// ErrLapsed: the claim is not the caller's any more.
+// ErrLapsed says that the claim is not the caller's any more.
 var ErrLapsed = errors.New("claim lapsed")
 
 // Member is a lease with the time it falls due.

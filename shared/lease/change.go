@@ -86,7 +86,7 @@ func (b Begin) apply(l *Lease, c *Change, now time.Time) error {
 	case Revoking:
 		l.Revocation = Revocation{}
 		l.revoke(c, now, now)
-	case Revoked, Expired, Abandoned:
+	case none, Revoked, Expired, Abandoned:
 	}
 	return nil
 }

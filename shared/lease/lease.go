@@ -90,7 +90,7 @@ func (l *Lease) DueAt() time.Time {
 		return l.ExpiresAt
 	case Revoking:
 		return l.Revocation.NextTryAt
-	case Revoked, Expired, Abandoned:
+	case none, Revoked, Expired, Abandoned:
 	}
 	return time.Time{}
 }

@@ -1,88 +1,118 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
-// maxFile bounds a key file in bytes: a few keys of 44 characters.
-const maxFile = 4096
-
-// Load reads a key file: one base64 key a line, the first one seals; empty
-// lines and lines that begin with # are passed over. It refuses a file that
-// others than its owner may read.
+// Load reads a key file: one master key a line, 64 hex digits or base64 of 32
+// bytes, the current one first; empty lines and lines that begin with # are
+// passed over. The file must be for its owner only.
 func Load(path string) (*Keyring, error) {
-	info, err := os.Stat(path)
+	k, err := load(path)
 	if err != nil {
-		return nil, fmt.Errorf("load key file: %w", err)
+		return nil, fmt.Errorf("load key file %s: %w", path, err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("load key file: %s has mode %#o; make it 0600", path, info.Mode().Perm())
-	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("load key file: %s has %d bytes, at most %d are read", path, info.Size(), maxFile)
-	}
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, fmt.Errorf("load key file: %w", err)
-	}
-	var masters [][]byte
-	for i, line := range strings.Split(string(text), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		k, err := base64.StdEncoding.DecodeString(line)
-		if err != nil || len(k) != KeySize { // the cause could quote the key
-			return nil, fmt.Errorf("load key file: line %d of %s is not a base64 key of %d bytes", i+1, path, KeySize)
-		}
-		masters = append(masters, k)
-	}
-	if len(masters) == 0 {
-		return nil, fmt.Errorf("load key file: %s holds no key", path)
-	}
-	return New(masters...)
+	return k, nil
 }
 
-// LoadOrCreate loads the key file and makes it, with a new random key, if there
-// is none. The file is durable before its key is used.
+// LoadOrCreate is [Load]; where there is no file it makes one with a random
+// key. Of several that race to make it one wins, and all load its key.
 func LoadOrCreate(path string) (*Keyring, error) {
-	r, err := Load(path)
+	k, err := Load(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return r, err
+		return k, err
 	}
-	master := make([]byte, KeySize)
-	if _, err := rand.Read(master); err != nil {
-		return nil, fmt.Errorf("make key: %w", err)
-	}
-	if err := create(path, base64.StdEncoding.EncodeToString(master)+"\n"); err != nil {
-		return nil, fmt.Errorf("make key file: %w", err)
+	if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create key file %s: %w", path, err)
 	}
 	return Load(path)
 }
 
-// create writes the file under another name first, so that a crash leaves
-// either no key file or a whole one, and links it, so that none is replaced.
-func create(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".seal-*") // 0600
+func load(path string) (*Keyring, error) {
+	f, err := os.Open(path) //nolint:gosec // the path is the operator's key file
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // read only
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	const most = 64 << 10
+	switch {
+	case !info.Mode().IsRegular() || info.Size() > most:
+		return nil, fmt.Errorf("%w: it is no regular file of at most %d bytes", ErrKeyFile, most)
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%w: others may access it (mode %04o): run chmod 600 on it", ErrKeyFile, info.Mode().Perm())
+	}
+	text := make([]byte, info.Size())
+	if _, err := f.ReadAt(text, 0); err != nil && len(text) > 0 {
+		return nil, err
+	}
+	return parse(text)
+}
+
+// parse reads keys. Its errors name the line and never its content.
+func parse(text []byte) (*Keyring, error) {
+	var keys [][]byte
+	n := 0
+	for line := range bytes.Lines(text) {
+		n++
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		key, ok := decode(string(line))
+		if !ok {
+			return nil, fmt.Errorf("%w: line %d is neither 64 hex digits nor base64 of 32 bytes", ErrKeyFile, n)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%w: it holds no key", ErrKeyFile)
+	}
+	k, err := New(keys[0], keys[1:]...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	return k, nil
+}
+
+func decode(line string) ([]byte, bool) {
+	if key, err := hex.DecodeString(line); err == nil && len(key) == KeySize {
+		return key, true
+	}
+	key, err := base64.StdEncoding.Strict().DecodeString(line)
+	return key, err == nil && len(key) == KeySize
+}
+
+// create makes the file under another name, and links it into place when it is
+// durable: a crash leaves no half of a key, and no key is overwritten.
+func create(path string) (err error) {
+	key := make([]byte, KeySize)
+	rand.Read(key) //nolint:errcheck // crypto/rand.Read never fails, it ends the process
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // the link below is what counts
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Link(f.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
+	d, err := os.Open(dir) //nolint:gosec // see load
 	if err != nil {
 		return err
 	}

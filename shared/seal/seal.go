@@ -4,134 +4,166 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 )
 
-// KeySize is the length of a master key and of derived keys in bytes.
-const KeySize = 32
+// The errors; see the package comment.
+var (
+	ErrTampered   = errors.New("sealed value was changed or belongs elsewhere")
+	ErrUnknownKey = errors.New("sealed with a key that is not in the key file")
+	ErrKeyFile    = errors.New("key file cannot be used")
+)
 
 const (
-	format    = 1
-	idSize    = 8
-	nonceSize = 12
-	header    = 1 + idSize + nonceSize
+	// KeySize is the length of master keys and of derived ones, in bytes.
+	KeySize = 32
 
-	sealPurpose = "curfew seal v1"
-	keyPurpose  = "curfew derive v1: "
+	format     = 1
+	keyIDSize  = 8
+	headerSize = 1 + keyIDSize
+	sealing    = "seal" // purpose of the key that seals
+	keyIDLabel = "curfew master key id\x00"
+	infoPrefix = "curfew/v1/"
 )
 
-// The errors of [Keyring.Open].
-var (
-	ErrUnknownKey = errors.New("sealed under a key that is not in the ring")
-	ErrTampered   = errors.New("sealed text does not open")
-)
+type keyID [keyIDSize]byte
 
-// Keyring holds master keys. It may be used by many goroutines.
-type Keyring struct {
-	current [idSize]byte
-	keys    map[[idSize]byte]key
+func (id keyID) String() string { return hex.EncodeToString(id[:]) }
+
+// master is one master key with what was derived from it once.
+type master struct {
+	id   keyID
+	key  []byte
+	aead cipher.AEAD
 }
 
-type key struct {
-	master []byte
-	aead   cipher.AEAD
-}
-
-// New returns a ring of master keys of [KeySize] bytes; the first one seals.
-func New(masters ...[]byte) (*Keyring, error) {
-	if len(masters) == 0 {
-		return nil, errors.New("make key ring: no key")
+func newMaster(key []byte) (*master, error) {
+	if len(key) != KeySize {
+		return nil, fmt.Errorf("master key has %d bytes, want %d", len(key), KeySize)
 	}
-	r := &Keyring{keys: make(map[[idSize]byte]key, len(masters))}
-	for i, m := range masters {
-		if len(m) != KeySize {
-			return nil, fmt.Errorf("make key ring: key %d has %d bytes, want %d", i+1, len(m), KeySize)
-		}
-		id := keyID(m)
-		k, err := newKey(m)
-		if err != nil {
-			return nil, fmt.Errorf("make key ring: %w", err)
-		}
-		r.keys[id] = k
-		if i == 0 {
-			r.current = id
-		}
-	}
-	return r, nil
-}
-
-// keyID names a key without telling it.
-func keyID(master []byte) (id [idSize]byte) {
-	sum := sha256.Sum256(append([]byte("curfew key id v1: "), master...))
-	copy(id[:], sum[:])
-	return id
-}
-
-func newKey(master []byte) (key, error) {
-	sub, err := hkdf.Key(sha256.New, master, nil, sealPurpose, KeySize)
+	m := &master{key: append([]byte(nil), key...)}
+	sum := sha256.Sum256(append([]byte(keyIDLabel), key...))
+	copy(m.id[:], sum[:])
+	sub, err := m.derive(sealing)
 	if err != nil {
-		return key{}, err
+		return nil, err
 	}
 	block, err := aes.NewCipher(sub)
 	if err != nil {
-		return key{}, err
+		return nil, fmt.Errorf("make cipher: %w", err)
 	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return key{}, err
+	if m.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
 	}
-	return key{master: append([]byte(nil), master...), aead: aead}, nil
+	return m, nil
 }
 
-// Seal encrypts plaintext for a context, such as "connection/<id>/password".
-// The envelope is format (1 byte), key id (8), nonce (12), ciphertext and tag.
-func (r *Keyring) Seal(plaintext []byte, context string) ([]byte, error) {
-	out := make([]byte, header, header+len(plaintext)+16)
-	out[0] = format
-	copy(out[1:], r.current[:])
-	nonce := out[1+idSize : header]
-	if _, err := rand.Read(nonce); err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	return r.keys[r.current].aead.Seal(out, nonce, plaintext, additional(out[:1+idSize], context)), nil
-}
-
-// Open decrypts what Seal made for the same context.
-func (r *Keyring) Open(sealed []byte, context string) ([]byte, error) {
-	if len(sealed) < header || sealed[0] != format {
-		return nil, ErrTampered
-	}
-	k, ok := r.keys[[idSize]byte(sealed[1:1+idSize])]
-	if !ok {
-		return nil, ErrUnknownKey
-	}
-	plain, err := k.aead.Open(nil, sealed[1+idSize:header], sealed[header:], additional(sealed[:1+idSize], context))
-	if err != nil {
-		return nil, ErrTampered
-	}
-	return plain, nil
-}
-
-// additional binds the envelope's head and the context.
-func additional(head []byte, context string) []byte {
-	return append(append([]byte(nil), head...), context...)
-}
-
-// Derive returns the 32-byte key of a purpose, the same for the life of the
-// first master key. Keys of different purposes tell nothing of each other.
-func (r *Keyring) Derive(purpose string) ([]byte, error) {
-	k, err := hkdf.Key(sha256.New, r.keys[r.current].master, nil, keyPurpose+purpose, KeySize)
+func (m *master) derive(purpose string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, m.key, nil, infoPrefix+purpose, KeySize)
 	if err != nil {
 		return nil, fmt.Errorf("derive key: %w", err)
 	}
+	return key, nil
+}
+
+func (m *master) header() []byte { return append([]byte{format}, m.id[:]...) }
+
+// additional is what is authenticated but not encrypted. The header has a
+// fixed length, so no two pairs give the same bytes.
+func additional(header []byte, context string) []byte {
+	return append(append([]byte(nil), header...), context...)
+}
+
+// Keyring seals and opens. It is safe for concurrent use.
+type Keyring struct {
+	current *master
+	byID    map[keyID]*master
+	order   []*master // current first
+}
+
+// New returns a keyring whose current key seals; older ones only open.
+func New(current []byte, older ...[]byte) (*Keyring, error) {
+	k := &Keyring{byID: map[keyID]*master{}}
+	for _, key := range append([][]byte{current}, older...) {
+		m, err := newMaster(key)
+		if err != nil {
+			return nil, fmt.Errorf("make keyring: %w", err)
+		}
+		if k.byID[m.id] != nil {
+			return nil, fmt.Errorf("make keyring: key %s is there twice", m.id)
+		}
+		k.byID[m.id], k.order = m, append(k.order, m)
+	}
+	k.current = k.order[0]
 	return k, nil
 }
 
-// String hides the keys.
-func (r *Keyring) String() string { return "[key ring]" }
+// KeyID names the key that seals, in hex. It tells nothing about the key.
+func (k *Keyring) KeyID() string { return k.current.id.String() }
 
-// GoString hides the keys.
-func (r *Keyring) GoString() string { return "[key ring]" }
+// Seal encrypts plaintext for a context with the current key.
+func (k *Keyring) Seal(context string, plaintext []byte) []byte {
+	header := k.current.header()
+	return k.current.aead.Seal(header, nil, plaintext, additional(header, context))
+}
+
+// Open is the inverse of [Keyring.Seal] for the same context.
+func (k *Keyring) Open(context string, sealed []byte) ([]byte, error) {
+	if len(sealed) < headerSize || sealed[0] != format {
+		return nil, fmt.Errorf("open %s: %w", context, ErrTampered)
+	}
+	header, box := sealed[:headerSize], sealed[headerSize:]
+	m, ok := k.byID[keyID(header[1:])]
+	if !ok {
+		return nil, fmt.Errorf("open %s: %w: %x", context, ErrUnknownKey, header[1:])
+	}
+	plaintext, err := m.aead.Open(nil, nil, box, additional(header, context))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", context, ErrTampered)
+	}
+	return plaintext, nil
+}
+
+// Current reports whether sealed was sealed with the current key; what was not
+// has to be sealed again before its key is dropped.
+func (k *Keyring) Current(sealed []byte) bool {
+	return len(sealed) >= headerSize && sealed[0] == format && keyID(sealed[1:headerSize]) == k.current.id
+}
+
+// Derive returns a key of [KeySize] bytes for one purpose, from the current
+// master key: it changes when that does. What must outlive the change is looked
+// for under each of [Keyring.DeriveEach].
+func (k *Keyring) Derive(purpose string) []byte { return k.DeriveEach(purpose)[0] }
+
+// DeriveEach returns the key for a purpose from each master key, the current
+// one first. It panics for [Keyring.Seal]'s own purpose: that would be a way to
+// the key that seals.
+func (k *Keyring) DeriveEach(purpose string) [][]byte {
+	if purpose == sealing {
+		panic("seal: the purpose of sealing is reserved")
+	}
+	keys := make([][]byte, len(k.order))
+	for i, m := range k.order {
+		key, err := m.derive(purpose)
+		if err != nil {
+			panic(fmt.Sprintf("seal: %v", err)) // only for lengths that KeySize is not
+		}
+		keys[i] = key
+	}
+	return keys
+}
+
+// String says which key seals, and shows none.
+func (k *Keyring) String() string { return "keyring " + k.KeyID() }
+
+// GoString implements [fmt.GoStringer].
+func (k *Keyring) GoString() string { return k.String() }
+
+// Format implements [fmt.Formatter] for every verb.
+func (k *Keyring) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, k.String()) }
+
+var _ fmt.Formatter = (*Keyring)(nil)

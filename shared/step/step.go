@@ -30,7 +30,7 @@ type Waker interface {
 	Wake() <-chan struct{}
 }
 
-// ErrFatal, wrapped by a step's error, ends the runner: the process must stop.
+// ErrFatal ends the runner where a step's error wraps it: the process must stop.
 var ErrFatal = errors.New("fatal")
 
 // Config tunes a [Runner]; the zero value works.
@@ -84,14 +84,14 @@ func (r *Runner) loop(ctx context.Context, s Step) error {
 		rest, err := call(ctx, s)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // asked to stop: whatever was cut short is not a failure
 		case errors.Is(err, ErrFatal):
 			return fmt.Errorf("%s: %w", s.Name(), err)
 		case err != nil:
 			delay = min(max(2*delay, r.cfg.MinBackoff), r.cfg.MaxBackoff)
 			r.log.Warn().Err(err).Str("step", s.Name()).Dur("retry_in", delay).Msg("step failed")
 			// No wake-up shortens a back-off: what fails would spin.
-			r.rest(ctx, delay/2+rand.N(delay/2+1), nil)
+			r.rest(ctx, Jitter(delay), nil)
 			continue
 		}
 		delay = 0
@@ -122,6 +122,12 @@ func call(ctx context.Context, s Step) (rest time.Duration, err error) {
 		}
 	}()
 	return s.Do(ctx)
+}
+
+// Jitter returns a random duration from half of d to d, so that what failed
+// together does not come back together.
+func Jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d/2+1) //nolint:gosec // a delay is no secret
 }
 
 // Signal is a wake-up that is never lost and never blocks its sender.

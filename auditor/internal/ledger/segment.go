@@ -30,6 +30,7 @@ type segment struct {
 
 	driver    tessera.Driver
 	publisher *publisher
+	interval  time.Duration      // between checkpoints
 	stop      context.CancelFunc // ends the library's goroutines
 }
 
@@ -62,7 +63,7 @@ func openSegment(ctx context.Context, path string, epoch int64, cfg Config, sign
 		stop()
 		return nil, err
 	}
-	s := &segment{epoch: epoch, path: path, size: size, driver: driver, publisher: signers, stop: stop}
+	s := &segment{epoch: epoch, path: path, size: size, driver: driver, publisher: signers, interval: cfg.CheckpointInterval, stop: stop}
 	s.unstick()
 	return s, nil
 }
@@ -96,16 +97,33 @@ func (s *segment) write(ctx context.Context, entries [][]byte) error {
 // or the files come from a backup: it waits for the checkpoint file to be older
 // than the interval by the clock, which can take as long as the step was wide.
 // A checkpoint that is younger than the state which was written just now is
-// given the state's time. If that fails, checkpoints are late and nothing else.
+// given the state's time.
 func (s *segment) unstick() {
-	state, err := os.Stat(statePath(s.path))
-	if err != nil {
+	s.redate(func(checkpoint, state time.Time) time.Time {
+		if checkpoint.After(state) {
+			return state
+		}
+		return checkpoint
+	})
+}
+
+// hasten makes the library publish at its next look, however young the
+// checkpoint is.
+func (s *segment) hasten() {
+	s.redate(func(_, state time.Time) time.Time { return state.Add(-s.interval) })
+}
+
+// redate sets the checkpoint file's time. If that fails, checkpoints are late
+// and nothing else.
+func (s *segment) redate(change func(checkpoint, state time.Time) time.Time) {
+	path := filepath.Join(s.path, layout.CheckpointPath)
+	checkpoint, err1 := os.Stat(path) //nolint:gosec // within the configured ledger
+	state, err2 := os.Stat(statePath(s.path))
+	if errors.Join(err1, err2) != nil {
 		return
 	}
-	path := filepath.Join(s.path, layout.CheckpointPath)
-	checkpoint, err := os.Stat(path)
-	if err == nil && checkpoint.ModTime().After(state.ModTime()) {
-		_ = os.Chtimes(path, state.ModTime(), state.ModTime())
+	if to := change(checkpoint.ModTime(), state.ModTime()); !to.Equal(checkpoint.ModTime()) {
+		_ = os.Chtimes(path, to, to)
 	}
 }
 
@@ -149,6 +167,7 @@ func (s *segment) close(ctx context.Context) error {
 	if s.broken != nil || s.publisher.lock.check() != nil {
 		return nil // what was acknowledged is durable; the next Open signs it
 	}
+	s.hasten()
 	err := awaitFile(ctx, filepath.Join(s.path, layout.CheckpointPath), func(raw []byte) bool {
 		cp, err := parseOwnCheckpoint(s.publisher.public, s.epoch, raw)
 		return err == nil && sizeOf(cp.Size) >= s.size

@@ -13,7 +13,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -178,7 +177,7 @@ func (c *Claimer) land(name string, r work.Result, flown bool) {
 	case r.Down && !r.Reached:
 		t.failed++
 		d := min(c.cfg.MinProbe<<min(t.failed-1, 10), c.cfg.MaxProbe)
-		t.until = c.clock.Now().Add(d/2 + rand.N(d/2+1))
+		t.until = c.clock.Now().Add(step.Jitter(d))
 	case r.Reached && t.failed > 0:
 		c.log.Info().Str("target", name).Msg("target answers again")
 		t.failed = 0

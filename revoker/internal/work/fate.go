@@ -1,11 +1,11 @@
 package work
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/step"
 )
 
 // The delays of C8.
@@ -40,6 +40,5 @@ func fate(err *engine.Error, before int, stages lease.Stages) lease.Progress {
 
 // backoff grows from firstRetry to maxRetry, with half of it random.
 func backoff(before int) time.Duration {
-	d := min(firstRetry<<min(before, 10), maxRetry)
-	return d/2 + rand.N(d/2+1)
+	return step.Jitter(min(firstRetry<<min(before, 10), maxRetry))
 }

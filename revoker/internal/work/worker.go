@@ -143,9 +143,9 @@ func (w *Worker) stage(ctx context.Context, target, name string, jobs []job) (Re
 	}
 	var rest []job
 	var at []int
-	for i, o := range outs {
-		jobs[i].note(o, now)
-		if o.Err == nil {
+	for i := range jobs {
+		jobs[i].note(outs[i], now)
+		if outs[i].Err == nil {
 			rest, at = append(rest, jobs[i]), append(at, i)
 		}
 	}

@@ -54,7 +54,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer nc.Close()
+	defer func() {
+		_ = nc.FlushTimeout(pause) // the server may be away
+		nc.Close()
+	}()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return fmt.Errorf("open the stream: %w", err)
@@ -66,13 +69,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return nil
 		}
 		fmt.Fprintln(out, "will try again:", err)
-		if wait(ctx, pause) != nil {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// follow reads the stream until it breaks off.
+// follow reads the stream until it breaks off or ctx ends.
 func follow(ctx context.Context, js jetstream.JetStream, name string, r *reactor) error {
 	consumer, err := js.CreateOrUpdateConsumer(ctx, "CURFEW_EVENTS", jetstream.ConsumerConfig{
 		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
@@ -81,21 +86,37 @@ func follow(ctx context.Context, js jetstream.JetStream, name string, r *reactor
 	if err != nil {
 		return fmt.Errorf("make a consumer: %w", err)
 	}
-	// One at a time: what waits here counts against AckWait, too.
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(1))
+	broken := make(chan error, 1)
+	report := func(err error) {
+		select {
+		case broken <- err:
+		default: // the first is enough to begin anew
+		}
+	}
+	reading, err := consumer.Consume(func(m jetstream.Msg) {
+		if err := answer(m, r.react(ctx, m)); err != nil {
+			report(err)
+		}
+	},
+		jetstream.PullMaxMessages(1), // what waits here counts against ackWait, too
+		jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(2*time.Second),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { report(err) }))
 	if err != nil {
 		return fmt.Errorf("read the stream: %w", err)
 	}
-	defer messages.Stop()
-	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read the stream: %w", err)
-		}
-		if err := answer(m, r.react(ctx, m)); err != nil {
-			return err
-		}
+	select {
+	case err = <-broken:
+		err = fmt.Errorf("read the stream: %w", err)
+	case <-ctx.Done():
 	}
+	// Hand back what was sent to us meanwhile; left unanswered, it would come
+	// again only after ackWait.
+	reading.Drain()
+	select {
+	case <-reading.Closed():
+	case <-time.After(pause):
+	}
+	return err
 }
 
 // answer tells the stream what became of m. A lost acknowledgement brings the
@@ -107,6 +128,8 @@ func answer(m jetstream.Msg, outcome error) error {
 		err = m.Ack()
 	case errors.Is(outcome, errNoEvent):
 		err = m.Term()
+	case errors.Is(outcome, context.Canceled): // we stop
+		err = m.Nak()
 	default:
 		err = m.NakWithDelay(pause)
 	}
@@ -114,15 +137,4 @@ func answer(m jetstream.Msg, outcome error) error {
 		return fmt.Errorf("answer the stream: %w", err)
 	}
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -37,6 +37,9 @@ func newReactor(command []string, out io.Writer) *reactor {
 // react handles one message. After an error other than errNoEvent it must come
 // again.
 func (r *reactor) react(ctx context.Context, m jetstream.Msg) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	e, err := event.Decode(event.Headers(m.Headers()), m.Data())
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errNoEvent, err)

@@ -106,7 +106,7 @@ func (b *Bus) ensureStream(ctx context.Context) error {
 // Publish implements [bus.Publisher].
 func (b *Bus) Publish(ctx context.Context, events []event.Event) (acked int, err error) {
 	for acked < len(events) && err == nil {
-		n := 0
+		var n int
 		n, err = b.publish(ctx, events[acked:min(len(events), acked+outstanding)])
 		acked += n
 	}

@@ -183,7 +183,8 @@ func TestSubscriberMayOnlyRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-denied:
+	case err := <-denied:
+		t.Logf("refused: %v", err)
 	case <-time.After(20 * time.Second):
 		t.Error("a subscriber may publish events")
 	}

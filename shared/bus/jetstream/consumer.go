@@ -116,7 +116,7 @@ func (c *consumer) Fetch(ctx context.Context, limit int, wait time.Duration) ([]
 	case m := <-c.messages:
 		out = c.take(out, m)
 	case <-ctx.Done():
-		return nil, nil //nolint:nilerr // no event within the wait is not an error
+		return nil, nil // no event within the wait is not an error
 	}
 	for len(out) < limit {
 		select {

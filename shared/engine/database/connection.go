@@ -56,9 +56,9 @@ type connection struct {
 	ID string `json:"id"`
 
 	// Sealed.
-	Password   []byte `json:"password,omitempty"`
-	Pending    []byte `json:"pending_password,omitempty"` // of a rotation under way (B11)
-	PrivateKey []byte `json:"private_key,omitempty"`
+	Current   []byte `json:"sealed_current,omitempty"`    // password
+	Pending   []byte `json:"sealed_pending,omitempty"`    // password of a rotation under way (B11)
+	ClientPEM []byte `json:"sealed_client_pem,omitempty"` // private key
 }
 
 // The names of the sealed fields, part of what binds a ciphertext to its place.

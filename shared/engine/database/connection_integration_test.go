@@ -21,16 +21,20 @@ import (
 // recording 02.
 func TestVerification(t *testing.T) {
 	t.Parallel()
-	testkit.SharedPostgres(t).EachAdmin(t, func(t *testing.T, admin *testkit.Admin) {
-		s := newSite(t, admin)
-		if s.stored("db").Identity.SystemID == "" {
-			t.Error("the verification recorded no system identifier (C6)")
-		}
-		s.refused(engine.Invalid, engine.Write, "config/badpass", s.config("password", "wrong"),
-			"error creating database object: error verifying connection: failed to connect to `user="+admin.User+" database="+admin.Database+"`: ",
-			`password authentication failed for user "`+admin.User+`" (SQLSTATE 28P01)`)
-		s.refused(engine.NotFound, engine.Read, "config/badpass", nil)
-	})
+	for _, kind := range testkit.AdminKinds() { // (C4)
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			admin := testkit.SharedPostgres(t).CreateAdmin(t, kind)
+			s := newSite(t, admin)
+			if s.stored("db").Identity.SystemID == "" {
+				t.Error("the verification recorded no system identifier (C6)")
+			}
+			s.refused(engine.Invalid, engine.Write, "config/badpass", s.config("password", "wrong"),
+				"error creating database object: error verifying connection: failed to connect to `user="+admin.User+" database="+admin.Database+"`: ",
+				`password authentication failed for user "`+admin.User+`" (SQLSTATE 28P01)`)
+			s.refused(engine.NotFound, engine.Read, "config/badpass", nil)
+		})
+	}
 }
 
 // C4: the warning names the GRANT that is missing, and with it there is none.
@@ -110,9 +114,8 @@ func TestTLS(t *testing.T) {
 		"plaintext to hostssl":    config("127.0.0.1", "disable", ""),
 		"wrong CA, host unlooked": config("127.0.0.1", "verify-ca", cluster.OtherCAFile()),
 	} {
-		t.Run(name, func(t *testing.T) {
-			b.refused(engine.Invalid, engine.Write, "config/x", data, "error creating database object: ", "TLS")
-		})
+		t.Log(name)
+		b.refused(engine.Invalid, engine.Write, "config/x", data, "error creating database object: ", "TLS")
 	}
 }
 
@@ -169,27 +172,31 @@ func TestUnverifiedConnectionIsIdentifiedAtFirstUse(t *testing.T) {
 // A2: what a deleted connection's leases need is there until the last ended.
 func TestDeletedConnectionStillRevokes(t *testing.T) {
 	t.Parallel()
-	testkit.SharedPostgres(t).EachAdmin(t, func(t *testing.T, admin *testkit.Admin) {
-		s := newSite(t, admin)
-		i, j := s.issue("good"), s.issue("good")
-		id := s.stored("db").entry.ID
-		s.must(engine.Delete, "config/db", nil)
-		s.must(engine.Delete, "roles/good", nil)
-		if err := s.Login(t.Context(), i.Account, i.password.Reveal()); err != nil {
-			t.Errorf("a live lease was changed: %v", err)
-		}
-		fromScratch := &site{bench: &bench{Engine: s.another(), tb: t, fake: s.fake, sealer: s.sealer, logs: s.logs}, admin: admin, proxy: s.proxy}
-		fromScratch.remove(i.Lease)
-		if n, err := s.Tidy(t.Context()); n != 0 || err != nil {
-			t.Errorf("%d forgotten, %v, with a lease left", n, err)
-		}
-		s.remove(j.Lease)
-		if n, err := s.Tidy(t.Context()); n != 1 || err != nil {
-			t.Errorf("%d forgotten, %v, after the last lease", n, err)
-		}
-		_, err := s.connectionByID(t.Context(), id)
-		wantError(t, "use", id, err, engine.NotFound)
-	})
+	for _, kind := range testkit.AdminKinds() { // (C4)
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			admin := testkit.SharedPostgres(t).CreateAdmin(t, kind)
+			s := newSite(t, admin)
+			i, j := s.issue("good"), s.issue("good")
+			id := s.stored("db").entry.ID
+			s.must(engine.Delete, "config/db", nil)
+			s.must(engine.Delete, "roles/good", nil)
+			if err := s.Login(t.Context(), i.Account, i.password.Reveal()); err != nil {
+				t.Errorf("a live lease was changed: %v", err)
+			}
+			fromScratch := &site{bench: &bench{Engine: s.another(), tb: t, fake: s.fake, sealer: s.sealer, logs: s.logs}, admin: admin, proxy: s.proxy}
+			fromScratch.remove(i.Lease)
+			if n, err := s.Tidy(t.Context()); n != 0 || err != nil {
+				t.Errorf("%d forgotten, %v, with a lease left", n, err)
+			}
+			s.remove(j.Lease)
+			if n, err := s.Tidy(t.Context()); n != 1 || err != nil {
+				t.Errorf("%d forgotten, %v, after the last lease", n, err)
+			}
+			_, err := s.connectionByID(t.Context(), id)
+			wantError(t, "use", id, err, engine.NotFound)
+		})
+	}
 }
 
 // No intent is made while the target is away, and what was asked for works when
@@ -200,7 +207,7 @@ func TestTargetAway(t *testing.T) {
 	i := s.issue("good")
 	s.proxy.down.Store(true)
 	s.proxy.cut()
-	s.Engine.reopen(t.Context(), i.Target) // or a sample of the clock would do
+	s.reopen(t.Context(), i.Target) // or a sample of the clock would do
 	_, err := s.plan("good", lease.NewID(mount+"creds/good"))
 	wantError(t, "plan", "good", err, engine.Unreachable, "1 error occurred:\n\t* error verifying connection: ")
 	revoking := apply(t, s.bench, lease.Change{ID: i.ID, Version: i.Version, Key: "r", Do: lease.Revoke{}})

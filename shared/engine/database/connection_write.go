@@ -44,7 +44,7 @@ func (e *Engine) writeConnection(ctx context.Context, r *engine.Request, name st
 		if before.URL != s.URL {
 			s.Identity = postgres.Identity{} // found out at the first use
 		}
-		if err := e.trialError(s); err != nil {
+		if err := e.trialError(ctx, s); err != nil {
 			return nil, err
 		}
 	}
@@ -178,14 +178,14 @@ func (e *Engine) takeCredentials(s *stored, f *fields) error {
 	}
 	var err error
 	if hasPassword {
-		if s.Password, err = s.seal(e.sealer, fieldPassword, secret.New(password)); err != nil {
+		if s.Current, err = s.seal(e.sealer, fieldPassword, secret.New(password)); err != nil {
 			return err
 		}
 		// A pending password stays: a rotation that is under way may still give
 		// it to the target, and it is tried only where the current one fails.
 	}
 	if hasKey {
-		s.PrivateKey, err = s.seal(e.sealer, fieldPrivateKey, secret.New(key))
+		s.ClientPEM, err = s.seal(e.sealer, fieldPrivateKey, secret.New(key))
 	}
 	return err
 }
@@ -255,7 +255,7 @@ func (e *Engine) deleteConnection(ctx context.Context, r *engine.Request, name s
 // served by the same target.
 func (c *connection) fingerprint() (string, error) {
 	d := *c
-	d.AllowedRoles, d.Password, d.Pending = nil, nil, nil // passwords are read at each login
+	d.AllowedRoles, d.Current, d.Pending = nil, nil, nil // passwords are read at each login
 	d.Mount, d.Verify = "", false
 	b, err := json.Marshal(d)
 	if err != nil {

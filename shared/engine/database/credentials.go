@@ -25,7 +25,7 @@ func (c *credentials) Passwords(ctx context.Context) (current, pending secret.Va
 }
 
 func (e *Engine) passwords(c *connection) (current, pending secret.Value, err error) {
-	if current, err = c.open(e.sealer, fieldPassword, c.Password); err != nil {
+	if current, err = c.open(e.sealer, fieldPassword, c.Current); err != nil {
 		return current, pending, err
 	}
 	pending, err = c.open(e.sealer, fieldPassword, c.Pending)
@@ -45,7 +45,7 @@ func (e *Engine) promote(ctx context.Context, id string, by lease.Actor, pending
 		if err != nil || waiting.Empty() || !waiting.Equal(pending) {
 			return false, err
 		}
-		s.Password, s.Pending = s.Pending, nil
+		s.Current, s.Pending = s.Pending, nil
 		return true, nil
 	})
 }

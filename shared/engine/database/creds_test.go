@@ -194,10 +194,10 @@ func TestSealedSecretsAreBoundToTheirPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.Password = y.Password
+	x.Current = y.Current
 	_, _, err = b.passwords(&x.connection)
 	wantError(t, "open", "a", err, engine.Internal)
-	y.PrivateKey = y.Password
+	y.ClientPEM = y.Current
 	_, err = b.settings(&y.connection)
 	wantError(t, "open", "b", err, engine.Internal)
 }

@@ -19,11 +19,11 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// The suite runs over real servers, with each kind of admin (C4).
+// The suite runs over real servers.
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	cluster := testkit.SharedPostgres(t)
-	for _, kind := range testkit.AdminKinds() {
+	for _, kind := range testkit.AdminKinds() { // (C4)
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			enginetest.Run(t, func(tb testing.TB) enginetest.Harness {
@@ -145,21 +145,11 @@ func (s *site) Expiry(ctx context.Context, name string) (time.Time, error) {
 }
 
 // Foreign implements [enginetest.Target]: a name as Vault makes it.
-func (s *site) Foreign(context.Context) (string, error) {
+func (s *site) Foreign(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("v-root-readonly-LhJZR3NG1OHXbQHqNGTV-%d", time.Now().UnixNano()%1e10)
-	s.admin.Cluster().Exec(s.tb, "postgres", `CREATE ROLE "`+name+`"`)
-	s.tb.Cleanup(func() {
-		conn, err := pgx.Connect(context.Background(), s.admin.Cluster().AdminURL("postgres"))
-		if err != nil {
-			s.tb.Error(err)
-			return
-		}
-		_, err = conn.Exec(context.Background(), `DROP ROLE "`+name+`"`)
-		if err = errors.Join(err, conn.Close(context.Background())); err != nil {
-			s.tb.Error(err)
-		}
-	})
-	return name, nil
+	conn := testkit.Connect(s.tb, s.admin.Cluster().AdminURL("postgres"))
+	_, err := conn.Exec(ctx, `CREATE ROLE "`+name+`"`)
+	return name, err
 }
 
 // LoseAnswer implements [enginetest.Target].

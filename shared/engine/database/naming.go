@@ -84,7 +84,7 @@ func (n *naming) namer(secrets map[string][]byte) (*username.Namer, error) {
 
 func (e *Engine) makeNaming(ctx context.Context) (*username.Namer, error) {
 	key := make([]byte, username.MinSecret)
-	rand.Read(key) //nolint:errcheck // crypto/rand.Read never fails, it ends the process
+	rand.Read(key)
 	const first = "a"
 	secrets := map[string][]byte{first: key}
 	plain, err := json.Marshal(secrets)

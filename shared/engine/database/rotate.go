@@ -33,7 +33,7 @@ func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, name string)
 	switch {
 	case f.err != nil:
 		return nil, f.err
-	case len(c.Password) == 0:
+	case len(c.Current) == 0:
 		return nil, invalid("connection " + name + " has no password to rotate")
 	}
 	// What has begun goes on without the client: to stop half-way helps nobody.

@@ -108,7 +108,7 @@ func (e *Engine) take(ctx context.Context, s *stored) (*opened, error) {
 	}
 	o := t.open[s.entry.ID]
 	if o == nil || o.fingerprint != fingerprint {
-		target, err := e.newTarget(s)
+		target, err := e.newTarget(s) //nolint:contextcheck // a target outlives the call that opens it
 		if err != nil {
 			return nil, err
 		}
@@ -130,7 +130,7 @@ func (e *Engine) newTarget(s *stored) (*postgres.Target, error) {
 }
 
 func (e *Engine) settings(c *connection) (postgres.Settings, error) {
-	key, err := c.open(e.sealer, fieldPrivateKey, c.PrivateKey)
+	key, err := c.open(e.sealer, fieldPrivateKey, c.ClientPEM)
 	if err != nil {
 		return postgres.Settings{}, err
 	}

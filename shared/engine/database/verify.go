@@ -12,7 +12,7 @@ import (
 // answers, and returns what a person should mend (C4).
 func (e *Engine) verify(ctx context.Context, s *stored) ([]string, error) {
 	var report postgres.Report
-	err := e.trial(s, func(t *postgres.Target) (err error) {
+	err := e.trial(ctx, s, func(t *postgres.Target) (err error) {
 		report, err = t.Verify(ctx)
 		return err
 	})
@@ -25,13 +25,13 @@ func (e *Engine) verify(ctx context.Context, s *stored) ([]string, error) {
 
 // trialError reports what is wrong with a connection's settings, as far as can
 // be told without the server.
-func (e *Engine) trialError(s *stored) error {
-	return e.trial(s, func(*postgres.Target) error { return nil })
+func (e *Engine) trialError(ctx context.Context, s *stored) error {
+	return e.trial(ctx, s, func(*postgres.Target) error { return nil })
 }
 
 // trial makes a target of a connection that is not stored yet. Whichever system
 // answers is the right one.
-func (e *Engine) trial(s *stored, do func(*postgres.Target) error) error {
+func (e *Engine) trial(ctx context.Context, s *stored, do func(*postgres.Target) error) error {
 	current, pending, err := e.passwords(&s.connection)
 	if err != nil {
 		return err
@@ -41,10 +41,10 @@ func (e *Engine) trial(s *stored, do func(*postgres.Target) error) error {
 		return err
 	}
 	settings.Identity = postgres.Identity{}
-	t, err := postgres.New(given{current, pending}, e.clock, e, settings)
+	t, err := postgres.New(given{current, pending}, e.clock, e, settings) //nolint:contextcheck // its batches follow no caller (A8)
 	if err == nil {
 		err = do(t)
-		ctx, cancel := context.WithTimeout(context.Background(), closing)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 		defer cancel()
 		if closing := t.Close(ctx); closing != nil {
 			e.log.Warn().Err(closing).Msg("the session of a verification was not closed in time")

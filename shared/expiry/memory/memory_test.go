@@ -35,7 +35,7 @@ type stop struct{}
 func (w *watcher) Errorf(string, ...any) { w.failed = true }
 func (w *watcher) Fatalf(string, ...any) { w.failed = true; panic(stop{}) }
 
-func fails(t *testing.T, make func() expiry.Index) (broken []string) {
+func fails(t *testing.T, open func() expiry.Index) (broken []string) {
 	t.Helper()
 	for _, law := range expirytest.Laws() {
 		w := &watcher{T: t}
@@ -45,7 +45,7 @@ func fails(t *testing.T, make func() expiry.Index) (broken []string) {
 					panic(p)
 				}
 			}()
-			law.Check(w, make())
+			law.Check(w, open())
 		}()
 		if w.failed {
 			broken = append(broken, law.Name)
@@ -85,12 +85,12 @@ func TestSuiteCatchesBrokenIndexes(t *testing.T) {
 	if broken := fails(t, func() expiry.Index { return memory.New() }); len(broken) != 0 {
 		t.Errorf("the sound index fails %v", broken)
 	}
-	for name, make := range map[string]func() expiry.Index{
+	for name, open := range map[string]func() expiry.Index{
 		"tardy":    func() expiry.Index { return tardy{memory.New()} },
 		"greedy":   func() expiry.Index { return boundedGreedy{greedy{memory.New()}} },
 		"immortal": func() expiry.Index { return immortal{memory.New()} },
 	} {
-		if broken := fails(t, make); len(broken) == 0 {
+		if broken := fails(t, open); len(broken) == 0 {
 			t.Errorf("no law fails for the %s index", name)
 		}
 	}

@@ -63,7 +63,7 @@ func (f *serverFlags) run(ctx context.Context, streams cli.IO, lookup func(strin
 		if err != nil {
 			return fmt.Errorf("make a directory for dev mode: %w", err)
 		}
-		defer os.RemoveAll(dir) //nolint:errcheck // the last act; the system's temporary directory is swept
+		defer os.RemoveAll(dir)
 		cfg.DataDir, cfg.KeyFile = dir, ""
 		if err := cfg.Finish(); err != nil {
 			return err

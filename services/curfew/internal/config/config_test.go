@@ -70,7 +70,7 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ text, says string }{
 		"unknown key":          {smallest + "storage_dir = \"x\"", `line 4: unknown key "storage_dir"`},
-		"unknown key inside":   {`listener "tcp" { adress = "x" }`, `unknown key "adress"`},
+		"unknown key inside":   {`listener "tcp" { addrezz = "x" }`, `unknown key "addrezz"`},
 		"unknown listener":     {`listener "unix" { address = "x" }`, `takes the label "tcp"`},
 		"key twice":            {`data_dir = "x"` + "\n" + smallest, "already set"},
 		"block twice":          {`nats { listen = "a:1" }` + "\n" + `nats { listen = "a:1" }`, "is there twice"},

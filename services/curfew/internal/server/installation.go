@@ -72,7 +72,7 @@ func (i *installation) load(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("unseal with %s: %w", i.keyFile, err)
 	}
-	if text, err := ring.Open(r.Check, checkContext); err != nil || string(text) != checkText {
+	if text, err := ring.Open(checkContext, r.Check); err != nil || string(text) != checkText {
 		return false, fmt.Errorf("unseal with %s: the key file does not belong to this data directory", i.keyFile)
 	}
 	i.open(r.ID, ring)
@@ -101,11 +101,7 @@ func (i *installation) initialise(ctx context.Context, root secret.Value) error 
 	if err := i.root(ctx, root); err != nil {
 		return fmt.Errorf("make the root token: %w", err)
 	}
-	check, err := ring.Seal([]byte(checkText), checkContext)
-	if err != nil {
-		return fmt.Errorf("seal the installation check: %w", err)
-	}
-	r := record{ID: strings.ToLower(lease.RandomBase62(20)), Check: check}
+	r := record{ID: strings.ToLower(lease.RandomBase62(20)), Check: ring.Seal(checkContext, []byte(checkText))}
 	value, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode the installation: %w", err)
@@ -206,7 +202,7 @@ func (i *installation) Derive(purpose string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ring.Derive(purpose)
+	return ring.Derive(purpose), nil
 }
 
 // Seal seals for the engines.
@@ -215,7 +211,7 @@ func (i *installation) Seal(plaintext []byte, about string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ring.Seal(plaintext, about)
+	return ring.Seal(about, plaintext), nil
 }
 
 // Open is the inverse of Seal.
@@ -224,7 +220,7 @@ func (i *installation) Open(ciphertext []byte, about string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ring.Open(ciphertext, about)
+	return ring.Open(about, ciphertext)
 }
 
 var (

@@ -41,10 +41,10 @@ func (l *lifecycle) onStop(name string, stop func(context.Context) error) {
 	l.parts = append(l.parts, part{name, stop})
 }
 
-// run starts a part that works until its context ends. One that ends before
-// fails the whole.
-func (l *lifecycle) run(name string, work func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
+// run starts a part that works until its context ends; that is at its turn to
+// stop, not when ctx ends. One that ends before fails the whole.
+func (l *lifecycle) run(ctx context.Context, name string, work func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -74,15 +74,15 @@ func (l *lifecycle) fail(err error) {
 	}
 }
 
-// stop stops all parts, the last started first.
-func (l *lifecycle) stop() error {
+// stop stops all parts, the last started first, also where ctx has ended.
+func (l *lifecycle) stop(ctx context.Context) error {
 	l.mu.Lock()
 	parts := l.parts
 	l.parts = nil
 	l.mu.Unlock()
 	var errs error
 	for i := len(parts) - 1; i >= 0; i-- {
-		ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 		if err := parts[i].stop(ctx); err != nil {
 			errs = errors.Join(errs, fmt.Errorf("stop %s: %w", parts[i].name, err))
 		}

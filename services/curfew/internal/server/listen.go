@@ -50,10 +50,10 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 }
 
 // serve answers requests until its turn to stop comes.
-func (s *Server) serve(listener net.Listener) {
+func (s *Server) serve(ctx context.Context, listener net.Listener) {
 	server := s.issuer.Server()
 	server.ErrorLog = nil
-	s.life.run("api", func(ctx context.Context) error {
+	s.life.run(ctx, "api", func(ctx context.Context) error {
 		stopped := make(chan error, 1)
 		context.AfterFunc(ctx, func() {
 			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin/3)

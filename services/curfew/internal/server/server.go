@@ -60,10 +60,10 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 	if s.store, err = sqlite.Open(ctx, filepath.Join(cfg.DataDir, "store"), c, sqlite.Config{}); err != nil {
 		return nil, err
 	}
-	s.life.onStop("store", func(context.Context) error { return s.store.Close() })
+	s.life.onStop("store", func(context.Context) error { return s.store.Close() }) //nolint:contextcheck // closing waits for what is under way
 	s.install = newInstallation(s.store, cfg.KeyFile, cfg.AutoInit)
 	if s.engine, err = database.New(database.Deps{Store: s.store, Sealer: s.install, Clock: c, Log: log}, database.Config{Program: process}); err != nil {
-		return nil, errors.Join(err, s.life.stop())
+		return nil, errors.Join(err, s.life.stop(ctx))
 	}
 	s.life.onStop("targets", s.engine.Close)
 	s.issuer, err = issuer.New(issuer.Deps{
@@ -74,7 +74,7 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)},
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.life.stop())
+		return nil, errors.Join(err, s.life.stop(ctx))
 	}
 	s.install.root = func(ctx context.Context, text secret.Value) error {
 		_, err := s.issuer.RootToken(ctx, text, lease.System("system:init"))
@@ -100,7 +100,7 @@ func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request) {
 // Run serves until ctx ends or a part fails, then stops everything in order.
 func (s *Server) Run(ctx context.Context, announce func(Announcement)) error {
 	err := s.run(ctx, announce)
-	return errors.Join(err, s.life.stop())
+	return errors.Join(err, s.life.stop(ctx))
 }
 
 func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
@@ -113,7 +113,7 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 			return err
 		}
 	}
-	s.life.run("issuer", s.issuer.Run)
+	s.life.run(ctx, "issuer", s.issuer.Run)
 	listener, err := s.listen(ctx)
 	if err != nil {
 		return err
@@ -123,10 +123,10 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 		if err := s.startRoles(ctx); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		s.serve(listener)
+		s.serve(ctx, listener)
 		announce(s.announcement(listener.Addr()))
 	default: // sys/init over the API starts the roles
-		s.serve(listener)
+		s.serve(ctx, listener)
 		announce(s.announcement(listener.Addr()))
 		select {
 		case <-s.install.ready:
@@ -168,7 +168,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.life.run("auditor", audit.Run)
+	s.life.run(ctx, "auditor", audit.Run)
 	s.audit.Store(audit)
 
 	wake, release := s.store.Watch()
@@ -177,7 +177,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.life.run("publisher", step.New(s.clock, s.part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher).Run)
+	s.life.run(ctx, "publisher", step.New(s.clock, s.part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher).Run)
 
 	revoke, err := revoker.New(revoker.Deps{
 		Store: s.store, Stream: bus, Index: memory.New(), Engines: s.engines(), Clock: s.clock, Log: s.part("revoker"),
@@ -185,7 +185,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.life.run("revoker", revoke.Run)
+	s.life.run(ctx, "revoker", revoke.Run)
 	if s.cfg.Dev {
 		s.life.onStop("leases of dev mode", s.revokeAll)
 	}

@@ -161,13 +161,14 @@ func (d *dialer) dial(ctx context.Context, database string) (*link, error) {
 
 // login tries the passwords that the store has (B11).
 func (d *dialer) login(ctx context.Context, database string) (*link, error) {
+	database = cmp.Or(database, d.config.Database)
 	current, _, err := d.passwords(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l, err := d.try(ctx, database, current)
 	if !hasCode(err, codeWrongPassword) {
-		return l, d.explain(err, current)
+		return l, d.explain(database, err, current)
 	}
 	refused := err
 	again, pending, err := d.passwords(ctx)
@@ -176,15 +177,15 @@ func (d *dialer) login(ctx context.Context, database string) (*link, error) {
 	}
 	if !again.Equal(current) {
 		if l, err = d.try(ctx, database, again); !hasCode(err, codeWrongPassword) {
-			return l, d.explain(err, again)
+			return l, d.explain(database, err, again)
 		}
 	}
 	if pending.Empty() {
-		return nil, d.explain(refused, current, again)
+		return nil, d.explain(database, refused, current, again)
 	}
 	l, err = d.try(ctx, database, pending)
 	if err != nil {
-		return nil, d.explain(err, current, again, pending)
+		return nil, d.explain(database, err, current, again, pending)
 	}
 	if err := d.creds.Promote(ctx, pending); err != nil {
 		l.close()

@@ -17,6 +17,7 @@ import (
 const (
 	codeInvalidAuthorization = "28000"
 	codeWrongPassword        = "28P01"
+	codeNoDatabase           = "3D000"
 	codeReadOnly             = "25006"
 	codeCanceled             = "57014"
 	codeLockTimeout          = "55P03"
@@ -81,7 +82,7 @@ func lost(err error) bool {
 
 // explain turns the failure of a connection attempt into an error for a person;
 // nil stays nil. The passwords that were tried do not appear in it.
-func (d *dialer) explain(err error, tried ...secret.Value) error {
+func (d *dialer) explain(database string, err error, tried ...secret.Value) error {
 	if err == nil {
 		return nil
 	}
@@ -92,8 +93,13 @@ func (d *dialer) explain(err error, tried ...secret.Value) error {
 		e.Kind, e.Message = engine.Refused, text+"; "+advice
 		return e
 	}
-	if pg := pgError(err); pg != nil && !outage(pg.Code) {
+	// A standby that lags may not know the database or the password yet.
+	behind := d.standby && hasCode(err, codeWrongPassword, codeNoDatabase)
+	if pg := pgError(err); pg != nil && !outage(pg.Code) && !behind {
 		e.Kind = engine.Refused
+	}
+	if hasCode(err, codePrivilege) {
+		text += "; the admin user lacks a privilege: GRANT CONNECT ON DATABASE " + ident(database) + " TO " + ident(d.config.User)
 	}
 	e.Message = text
 	return e

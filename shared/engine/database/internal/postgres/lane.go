@@ -25,7 +25,7 @@ func newLane(d *dialer) *lane {
 	return l
 }
 
-var errClosed = &engine.Error{Kind: engine.Unreachable, Message: "the connection is being closed"}
+var errClosed = &engine.Error{Kind: engine.Unreachable, Message: "the connection is closed"}
 
 // use runs do on the lane's connection, for at most budget counted from when
 // the connection stands.

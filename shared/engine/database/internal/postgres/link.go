@@ -183,7 +183,7 @@ func (l *link) unfit(err error) error {
 				"pg_catalog.pg_control_system(), pg_catalog.pg_control_checkpoint() TO " + user,
 		}
 	}
-	return l.dialer.explain(err)
+	return l.dialer.explain(l.dialer.config.Database, err)
 }
 
 // recognise compares who answers with what is recorded (C6).

@@ -36,7 +36,7 @@ func (t *Target) TryLogin(ctx context.Context, password secret.Value) error {
 	defer cancel()
 	l, err := t.main.try(ctx, "", password)
 	if err != nil {
-		return t.main.explain(err, password)
+		return t.main.explain(t.main.config.Database, err, password)
 	}
 	l.close()
 	return nil

@@ -266,5 +266,6 @@ func TestSessionsOnAStandbyEnd(t *testing.T) {
 	}
 	kind(t, o.Err, engine.Unreachable, "replica 127.0.0.1")
 	standby.Start(t)
+	standby.WaitReplay(t, primary)
 	w.removed(a)
 }
