@@ -195,3 +195,40 @@ func TestEnableConcurrently(t *testing.T) {
 		t.Error("nobody was served")
 	}
 }
+
+func TestSmallPaths(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tidy := w.ok(w.do("PUT", "sys/leases/tidy", "null"), 202).envelope(t)
+	if len(tidy.Warnings) != 1 || tidy.RequestID == "" {
+		t.Errorf("tidy: %+v", tidy)
+	}
+	ui := w.ok(w.do("GET", "sys/internal/ui/mounts", ""), 200).envelope(t).Data
+	if secrets, ok := ui["secret"].(map[string]any); !ok || secrets["database/"] == nil || ui["auth"] == nil {
+		t.Errorf("ui mounts: %v", ui)
+	}
+	orphan := w.ok(w.do("POST", "auth/token/create-orphan", `{"ttl":"5m"}`), 200).envelope(t).Auth
+	if !orphan.Orphan {
+		t.Errorf("create-orphan: %+v", orphan)
+	}
+	server := w.issuer.Server()
+	if server.Handler == nil || server.ReadHeaderTimeout == 0 || server.IdleTimeout == 0 || server.MaxHeaderBytes == 0 {
+		t.Errorf("server %+v", server)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	good := issuer.Deps{Store: w.store, Seal: w.seal, Keys: w.seal, Clock: clock.System{}}
+	if _, err := issuer.New(issuer.Deps{}, issuer.Config{}); err == nil {
+		t.Error("made of nothing")
+	}
+	if _, err := issuer.New(good, issuer.Config{DefaultTTL: 2, MaxTTL: 1}); err == nil || !strings.Contains(err.Error(), "lease TTL too large") {
+		t.Errorf("default above maximum: %v", err)
+	}
+	good.Engines = []engine.Engine{w.engine, w.engine}
+	if _, err := issuer.New(good, issuer.Config{}); err == nil {
+		t.Error("two engines of one type")
+	}
+}

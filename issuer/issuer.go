@@ -55,6 +55,9 @@ var (
 // Keys derives keys from the seal.
 type Keys = tokens.Keys
 
+// EachKey is the optional ability of [Keys] to survive a change of master key.
+type EachKey = tokens.EachKey
+
 // Deps are the collaborators; all are needed.
 type Deps struct {
 	Store   Store

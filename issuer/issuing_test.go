@@ -43,7 +43,7 @@ func TestIssue(t *testing.T) {
 func TestIssueCapped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.role("database/", "longer", lease.TTLs{Default: 1000 * time.Hour, Max: 2000 * time.Hour}, func(r *enginetest.FakeRole) { r.Warnings = []string{"mind the role"} })
+	w.role("longer", lease.TTLs{Default: 1000 * time.Hour, Max: 2000 * time.Hour}, func(r *enginetest.FakeRole) { r.Warnings = []string{"mind the role"} })
 	for _, c := range []struct {
 		tune string
 		want int64
@@ -93,7 +93,7 @@ func TestWithdrawnWhileCreating(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			role := w.role("database/", "guarded", lease.TTLs{Default: time.Hour})
+			role := w.role("guarded", lease.TTLs{Default: time.Hour})
 			token := w.token(`{"ttl":"1h","policies":["a"]}`).Auth
 			release, reached := make(chan struct{}), make(chan struct{}, 1)
 			w.engine.Inject(enginetest.Fault{Method: enginetest.MethodCreate, After: true, Wait: release, Reached: reached})
@@ -119,7 +119,7 @@ func TestWithdrawnBefore(t *testing.T) {
 	w := newWorld(t)
 	m := w.entry("database/")
 	ref := store.Ref{Kind: store.KindMount, ID: m.ID}
-	role := w.role("database/", "gone", lease.TTLs{Default: time.Hour})
+	role := w.role("gone", lease.TTLs{Default: time.Hour})
 	_, err := w.fake.Write(t.Context(), store.Write{Withdrawals: []store.Ref{role}})
 	must(t, err)
 	w.refused(w.do("GET", "database/creds/gone", ""), 400, "the role was deleted while the credential was made")
@@ -142,10 +142,14 @@ func TestCreateFails(t *testing.T) {
 		want   string
 		reason string
 	}{
-		{enginetest.Fault{Err: &engine.Error{Kind: engine.Refused, Message: `failed to execute query: ERROR: syntax error at or near "ROLL" (SQLSTATE 42601)`}},
-			400, `failed to execute query: ERROR: syntax error at or near "ROLL" (SQLSTATE 42601)`, `creation failed: failed to execute query: ERROR: syntax error at or near "ROLL" (SQLSTATE 42601)`},
-		{enginetest.Fault{Err: &engine.Error{Kind: engine.Unreachable, Message: "1 error occurred:\n\t* connection refused\n\n"}},
-			500, "1 error occurred:\n\t* connection refused\n\n", "creation failed: connection refused"},
+		{
+			enginetest.Fault{Err: &engine.Error{Kind: engine.Refused, Message: `failed to execute query: ERROR: syntax error at or near "ROLL" (SQLSTATE 42601)`}},
+			400, `failed to execute query: ERROR: syntax error at or near "ROLL" (SQLSTATE 42601)`, `creation failed: failed to execute query: ERROR: syntax error at or near "ROLL" (SQLSTATE 42601)`,
+		},
+		{
+			enginetest.Fault{Err: &engine.Error{Kind: engine.Unreachable, Message: "1 error occurred:\n\t* connection refused\n\n"}},
+			500, "1 error occurred:\n\t* connection refused\n\n", "creation failed: connection refused",
+		},
 		{enginetest.Fault{After: true}, 500, "the target does not answer", "creation failed: the target does not answer"},
 		{enginetest.Fault{Err: &engine.Error{Kind: engine.Busy, Message: "lane is full"}}, 503, "lane is full", "creation failed: lane is full"},
 	} {

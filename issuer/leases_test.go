@@ -76,7 +76,7 @@ func TestListLeases(t *testing.T) {
 func TestRenewWithinTheCeiling(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.role("database/", "short", lease.TTLs{Default: 10 * time.Second, Max: 15 * time.Second})
+	w.role("short", lease.TTLs{Default: 10 * time.Second, Max: 15 * time.Second})
 	c := w.ok(w.do("GET", "database/creds/short", ""), 200).envelope(t)
 	for _, step := range []struct {
 		after     time.Duration
@@ -108,7 +108,7 @@ func TestRenewWithinTheCeiling(t *testing.T) {
 func TestRenewRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.role("database/", "fixed", lease.TTLs{Default: time.Hour}, func(r *enginetest.FakeRole) { r.NotRenewable = true })
+	w.role("fixed", lease.TTLs{Default: time.Hour}, func(r *enginetest.FakeRole) { r.NotRenewable = true })
 	fixed := w.ok(w.do("GET", "database/creds/fixed", ""), 200).envelope(t)
 	if fixed.Renewable {
 		t.Error("a credential that cannot be renewed is answered as renewable")
@@ -241,7 +241,7 @@ func TestRevokePrefix(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	first, second := w.creds(), w.creds()
-	w.role("database/", "other", lease.TTLs{Default: time.Hour})
+	w.role("other", lease.TTLs{Default: time.Hour})
 	other := w.ok(w.do("GET", "database/creds/other", ""), 200).envelope(t)
 	r := w.ok(w.do("PUT", "sys/leases/revoke-prefix/database/creds/readonly", `{"sync":false}`), 202)
 	if r.body != "" {
@@ -332,7 +332,7 @@ func TestRevokeWhenTheStoreFails(t *testing.T) {
 		t.Fatalf("lease is %s", l.State)
 	}
 	// The listing fails after the mark: promised all the same, a sweep lists.
-	c = w.creds()
+	w.creds()
 	w.store.Break(storetest.Fault{Method: "Find"})
 	w.ok(w.do("PUT", "sys/leases/revoke-prefix/database", `{"sync":false}`), 202)
 	entries, err := w.fake.List(t.Context(), store.KindBarrier, "", "", false, 0)

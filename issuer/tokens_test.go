@@ -7,6 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/issuer"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -26,13 +31,19 @@ func TestTokenCreate(t *testing.T) {
 		name, body string
 		want       string // duration, renewable, orphan, policies, display name, warning
 	}{
-		{"stock CLI", `{"policies":["app-readonly"],"ttl":"0s","explicit_max_ttl":"0s","period":"0s","display_name":"app-A","num_uses":0,"renewable":true,"type":"service","entity_alias":""}`,
-			"2764800 true false [app-readonly default] token-app-A "},
+		{
+			"stock CLI", `{"policies":["app-readonly"],"ttl":"0s","explicit_max_ttl":"0s","period":"0s","display_name":"app-A","num_uses":0,"renewable":true,"type":"service","entity_alias":""}`,
+			"2764800 true false [app-readonly default] token-app-A ",
+		},
 		{"times", `{"policies":["a"],"ttl":"10m0s","explicit_max_ttl":"20m0s"}`, "600 true false [a default] token "},
-		{"explicit maximum below the ttl", `{"policies":["a"],"ttl":"1h","explicit_max_ttl":"20m"}`,
-			`1200 true false [a default] token TTL of "1h" exceeded the effective max_ttl of "20m"; TTL value is capped accordingly (capped by: token)`},
-		{"above the system", `{"policies":["a"],"ttl":"9999h"}`,
-			`2764800 true false [a default] token TTL of "9999h" exceeded the effective max_ttl of "768h"; TTL value is capped accordingly (capped by: system)`},
+		{
+			"explicit maximum below the ttl", `{"policies":["a"],"ttl":"1h","explicit_max_ttl":"20m"}`,
+			`1200 true false [a default] token TTL of "1h" exceeded the effective max_ttl of "20m"; TTL value is capped accordingly (capped by: token)`,
+		},
+		{
+			"above the system", `{"policies":["a"],"ttl":"9999h"}`,
+			`2764800 true false [a default] token TTL of "9999h" exceeded the effective max_ttl of "768h"; TTL value is capped accordingly (capped by: system)`,
+		},
 		{"periodic orphan", `{"policies":["a"],"period":"5m","no_parent":true}`, "300 true true [a default] token "},
 		{"not renewable", `{"policies":["a"],"ttl":"5m","renewable":false}`, "300 false false [a default] token "},
 		{"strings", `{"policies":"b,a","ttl":"300","renewable":"false","no_default_policy":"true"}`, "300 false false [a b] token "},
@@ -170,6 +181,34 @@ func TestRootToken(t *testing.T) {
 	if _, err := w.issuer.RootToken(t.Context(), secret.New("dev-root"), by); err == nil {
 		t.Fatal("a revoked root token came back")
 	}
+}
+
+// rotated derives from a new master key and the old one.
+type rotated struct{ *seal }
+
+func (rotated) Derive(purpose string) ([]byte, error) { return []byte("new key of " + purpose), nil }
+
+func (r rotated) DeriveEach(purpose string) ([][]byte, error) {
+	current, _ := r.Derive(purpose)
+	old, _ := r.seal.Derive(purpose)
+	return [][]byte{current, old}, nil
+}
+
+// Tokens survive a change of the master key; new ones go by the new key.
+func TestTokensSurviveRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old := w.token(`{"ttl":"1h"}`).Auth.ClientToken
+	i, err := issuer.New(issuer.Deps{
+		Store: w.store, Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: rotated{w.seal},
+		Clock: clock.System{}, Log: zerolog.New(w.logs),
+	}, issuer.Config{})
+	must(t, err)
+	w.server.Config.Handler = i.Handler()
+	w.self(w.root)
+	w.self(old)
+	w.self(w.token(`{"ttl":"1h"}`).Auth.ClientToken)
+	w.ok(w.as("hvs.unknown", "GET", "auth/token/lookup-self", ""), 403)
 }
 
 // A store that does not answer lets nobody in, and a creation whose commit is

@@ -128,15 +128,14 @@ func newWorld(t *testing.T, change ...func(*issuer.Config)) *world {
 	must(t, err)
 	w.root = root.Reveal()
 	w.mount("database/")
-	w.role("database/", "readonly", lease.TTLs{Default: time.Hour, Max: 24 * time.Hour})
+	w.role("readonly", lease.TTLs{Default: time.Hour, Max: 24 * time.Hour})
 	return w
 }
 
-// mount enables an engine at path and gives it the target.
-func (w *world) mount(path string) store.Entry {
+// mount enables an engine at path.
+func (w *world) mount(path string) {
 	w.t.Helper()
 	w.ok(w.do("POST", "sys/mounts/"+strings.TrimSuffix(path, "/"), `{"type":"database"}`), 204)
-	return w.entry(path)
 }
 
 func (w *world) entry(path string) store.Entry {
@@ -146,16 +145,17 @@ func (w *world) entry(path string) store.Entry {
 	return e
 }
 
-// role makes a role of the fake engine, with an entry that guards it.
-func (w *world) role(mount, name string, limits lease.TTLs, change ...func(*enginetest.FakeRole)) store.Ref {
+// role makes a role of the mount database/ and its target, with an entry that
+// guards it.
+func (w *world) role(name string, limits lease.TTLs, change ...func(*enginetest.FakeRole)) store.Ref {
 	w.t.Helper()
-	m := w.entry(mount)
+	m := w.entry("database/")
 	put, err := w.fake.Write(w.t.Context(), store.Write{
 		Puts: []store.Entry{{Kind: store.KindRole, Key: m.ID + "/" + name, Value: []byte("{}")}},
 	})
 	must(w.t, err)
 	ref := store.Ref{Kind: store.KindRole, ID: put[0].ID}
-	w.engine.AddTarget(engine.Target{ID: target, MountID: m.ID, Mount: mount, Name: "my-postgres"})
+	w.engine.AddTarget(engine.Target{ID: target, MountID: m.ID, Mount: m.Key, Name: "my-postgres"})
 	r := enginetest.FakeRole{MountID: m.ID, Target: target, Limits: limits, Guard: []store.Ref{ref}}
 	for _, c := range change {
 		c(&r)

@@ -78,9 +78,11 @@ func readRecording(tb testing.TB, name string) *recording {
 // mismatch is one place where an answer is not as recorded.
 type mismatch struct {
 	recording, step string
-	exchange        int    // from 1
-	at              string // "status", "answer", "errors", "data.ttl", "header.X", "form.token", "rows"
-	want, got       string // JSON; "none" where there is nothing
+	exchange        int // from 1
+	// at is "data.ttl", say; "answer", if the status is another one; "header.X",
+	// "form.token", or "rows".
+	at        string
+	want, got string // JSON; after the status at "answer"; "none" where there is nothing
 }
 
 func (m mismatch) String() string {

@@ -56,7 +56,7 @@ func articleTarget(tb testing.TB, kind testkit.AdminKind, options ...testkit.Opt
 	if kind == testkit.CreateRoleAdmin {
 		t.Exec(tb, "postgres", "GRANT pg_signal_backend TO vault_admin")
 	}
-	t.Exec(tb, "postgres", "GRANT CREATE, USAGE ON SCHEMA public TO vault_admin")
+	t.Exec(tb, "postgres", "GRANT CREATE, USAGE ON SCHEMA public TO vault_admin WITH GRANT OPTION")
 	conn := testkit.Connect(tb, t.URL("vault_admin", "s3cr3t", "postgres"))
 	_, err := conn.Exec(tb.Context(), `CREATE TABLE items (id integer PRIMARY KEY, name text);
 		INSERT INTO items VALUES (1, 'lamp'), (2, 'rope')`)

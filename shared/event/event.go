@@ -58,10 +58,12 @@ func ParsePosition(s string) (Position, error) {
 	e, n, ok := strings.Cut(s, "-")
 	epoch, err1 := strconv.ParseInt(e, 10, 64)
 	number, err2 := strconv.ParseInt(n, 10, 64)
-	if !ok || err1 != nil || err2 != nil || epoch < 0 || number < 0 {
+	p := Position{Epoch: epoch, Number: number}
+	// One spelling only: the id is what the broker tells duplicates by.
+	if !ok || err1 != nil || err2 != nil || epoch < 0 || number < 0 || p.String() != s {
 		return Position{}, fmt.Errorf("parse event id %q: want <epoch>-<number>", s)
 	}
-	return Position{Epoch: epoch, Number: number}, nil
+	return p, nil
 }
 
 // Event is one line of the record. Position is zero until the publisher has

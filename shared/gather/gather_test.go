@@ -42,7 +42,7 @@ func TestGathersWhileABatchIsUnderWay(t *testing.T) {
 		q := gather.New(gather.Config{Max: 3}, g.do)
 		for i := range 6 {
 			go func() {
-				if out, err := q.Do(t.Context(), i+1); err != nil || out != -(i + 1) {
+				if out, err := q.Do(t.Context(), i+1); err != nil || out != -(i+1) {
 					t.Errorf("Do(%d) = %d, %v", i+1, out, err)
 				}
 			}()

@@ -76,15 +76,16 @@ func (b Begin) apply(l *Lease, c *Change, now time.Time) error {
 	}
 	*l = b.Lease
 	l.ID, l.State, l.Version, l.IssuedAt, l.IssuedBy = c.ID, state, 0, now, c.By
+	var unset time.Time
+	l.ConfirmBy, l.CreateDeadline, l.ActivatedAt, l.RenewedAt = unset, unset, unset, unset
+	l.ExpiresAt, l.CeilingAt, l.Revocation = unset, unset, Revocation{}
 	switch state {
 	case Intent:
 		l.ConfirmBy = now.Add(b.Grace)
 		l.CreateDeadline = l.ConfirmBy.Add(b.TargetOffset)
-		l.ExpiresAt = time.Time{}
 	case Active:
 		l.start(now, 0)
 	case Revoking:
-		l.Revocation = Revocation{}
 		l.revoke(c, now, now)
 	case none, Revoked, Expired, Abandoned:
 	}
@@ -96,7 +97,7 @@ func (b Begin) apply(l *Lease, c *Change, now time.Time) error {
 func (l *Lease) start(now time.Time, spent time.Duration) {
 	l.ActivatedAt = now
 	if l.MaxTTL > 0 {
-		l.CeilingAt = now.Add(l.MaxTTL - spent)
+		l.CeilingAt = now.Add(max(0, l.MaxTTL-spent))
 	}
 	if l.TTL > 0 {
 		l.ExpiresAt = now.Add(max(0, l.TTL-spent))

@@ -25,32 +25,32 @@ func plain(kind lease.Kind) lease.Lease {
 	return lease.Lease{Kind: kind, TTL: time.Hour, MaxTTL: 3 * time.Hour, Renewable: true, Plan: []byte("plan")}
 }
 
-func must(t testing.TB, l lease.Lease, now time.Time, do lease.Action) lease.Lease {
-	t.Helper()
+func must(tb testing.TB, l lease.Lease, now time.Time, do lease.Action) lease.Lease {
+	tb.Helper()
 	after, err := change(l.Version, do).Apply(l, now)
 	if err != nil {
-		t.Fatalf("%T of %q: %v", do, l.State, err)
+		tb.Fatalf("%T of %q: %v", do, l.State, err)
 	}
 	return after
 }
 
 // in makes a lease in a state; "" is no row.
-func in(t testing.TB, s lease.State) lease.Lease {
-	t.Helper()
+func in(tb testing.TB, s lease.State) lease.Lease {
+	tb.Helper()
 	var l lease.Lease
 	if s == "" {
 		return l
 	}
-	if l = must(t, l, start(), lease.Begin{Lease: plain(lease.Secret), Grace: time.Minute}); s == lease.Intent {
+	if l = must(tb, l, start(), lease.Begin{Lease: plain(lease.Secret), Grace: time.Minute}); s == lease.Intent {
 		return l
 	}
-	if l = must(t, l, start(), lease.Activate{Handle: []byte("oid")}); s == lease.Active {
+	if l = must(tb, l, start(), lease.Activate{Handle: []byte("oid")}); s == lease.Active {
 		return l
 	}
-	if l = must(t, l, start(), lease.Revoke{}); s == lease.Revoking {
+	if l = must(tb, l, start(), lease.Revoke{}); s == lease.Revoking {
 		return l
 	}
-	return must(t, l, start(), lease.Finish{To: s})
+	return must(tb, l, start(), lease.Finish{To: s})
 }
 
 // A1: every move from every state is either the one written here or refused
@@ -142,11 +142,13 @@ func TestBegin(t *testing.T) {
 	b := lease.Begin{Lease: plain(lease.Secret), Grace: time.Minute, TargetOffset: -5 * time.Second}
 	// What a caller must not choose is set here.
 	b.Lease.ID, b.Lease.State, b.Lease.Version, b.Lease.ExpiresAt = "other", lease.Revoked, 7, start()
+	b.Lease.ActivatedAt, b.Lease.RenewedAt, b.Lease.CeilingAt = start(), start(), start()
+	b.Lease.Revocation = lease.Revocation{Reason: "forged", NextTryAt: start()}
 	l := must(t, lease.Lease{}, start(), b)
 	if l.ID != "database/creds/a/1" || l.State != lease.Intent || l.Version != 1 || l.IssuedBy != by() || !l.IssuedAt.Equal(start()) {
 		t.Errorf("begun is %+v", l)
 	}
-	if !l.ExpiresAt.IsZero() || !l.ActivatedAt.IsZero() || l.Confirmed() {
+	if !l.ExpiresAt.IsZero() || !l.CeilingAt.IsZero() || !l.RenewedAt.IsZero() || l.Confirmed() || l.Revocation != (lease.Revocation{}) {
 		t.Errorf("an intent has the times of an active lease: %+v", l)
 	}
 	if !l.ConfirmBy.Equal(start().Add(time.Minute)) || !l.CreateDeadline.Equal(start().Add(55*time.Second)) || !l.DueAt().Equal(l.ConfirmBy) {

@@ -12,7 +12,7 @@ import (
 
 func drawTTL(t *rapid.T, label string) time.Duration {
 	// Few values, so that levels are often equal.
-	return time.Duration(rapid.SampledFrom([]int64{0, 0, 1, 2, 3, 60, 3600, 1 << 40}).Draw(t, label)) * time.Second
+	return time.Duration(rapid.SampledFrom([]int64{0, 0, 1, 2, 3, 60, 3600, 1 << 30}).Draw(t, label)) * time.Second
 }
 
 func drawLimits(t *rapid.T) lease.Limits {

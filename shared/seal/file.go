@@ -98,7 +98,7 @@ func decode(line string) ([]byte, bool) {
 // durable: a crash leaves no half of a key, and no key is overwritten.
 func create(path string) (err error) {
 	key := make([]byte, KeySize)
-	rand.Read(key) //nolint:errcheck // crypto/rand.Read never fails, it ends the process
+	rand.Read(key) // never fails: it ends the process
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
 	if err != nil {

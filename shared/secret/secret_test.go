@@ -67,3 +67,15 @@ func TestEqual(t *testing.T) {
 		t.Error("Empty is not emptiness")
 	}
 }
+
+func TestReveal(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "a", text} {
+		if v := secret.New(s); v.Reveal() != s || v.Empty() != (s == "") || !v.Equal(secret.New(s)) || v != secret.New(string([]byte(s))) || v == secret.New(s+"x") {
+			t.Errorf("%q becomes %q", s, v.Reveal())
+		}
+	}
+	if (secret.Value{}).Reveal() != "" || !(secret.Value{}).Equal(secret.New("")) {
+		t.Error("the zero value is not the empty secret")
+	}
+}

@@ -55,7 +55,7 @@ func (t *Transition) Decide(row lease.Lease, now time.Time, withdrawn func() (st
 		return d, nil
 	}
 	if d.After, d.Err = t.Change.Apply(row, now); d.Err != nil {
-		return d, nil
+		return d, nil //nolint:nilerr // a refusal is part of the decision
 	}
 	activate, confirm := t.Change.Do.(lease.Activate)
 	if !begin && !confirm {

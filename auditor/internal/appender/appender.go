@@ -1,43 +1,50 @@
-// Package appender moves events from the stream into the ledger.
-//
-// What holds (D5): "next" is read from the ledger's own last entry; only the
-// next number is appended; smaller ones are dropped; missing ones are asked of
-// the store; what was appended is confirmed to the store, never more.
 package appender
 
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/curfew-project/curfew/auditor/internal/ledger"
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
-	"github.com/curfew-project/curfew/shared/publish"
+	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
-// ErrMissing: neither the stream nor the store has the next event.
-var ErrMissing = errors.New("events are missing from stream and store")
+var (
+	// ErrMissing: neither the stream nor the store has the next event.
+	ErrMissing = errors.New("events are missing from stream and store")
+	// ErrRewound: the store has not what the ledger has (A7).
+	ErrRewound = errors.New("the store was restored from a copy")
+)
 
 // Ledger is what the appender needs of the ledger.
 type Ledger interface {
 	Append(ctx context.Context, epoch, first int64, entries [][]byte) (int64, error)
 	Next(ctx context.Context, epoch int64) (int64, error)
+	Epochs() ([]int64, error)
+	Entries(ctx context.Context, epoch, from, to int64) iter.Seq2[ledger.Entry, error]
 }
 
 // Config tunes an [Appender]; the zero value works.
 type Config struct {
 	Consumer string        // durable name; "auditor"
 	Batch    int           // 1024
-	Wait     time.Duration // for events, and between checks of the head; 250 ms
+	Wait     time.Duration // for events; a quarter of the time between looks at the store's head; 250 ms
 	Confirm  time.Duration // between confirmations to the store; 200 ms
+	Timeout  time.Duration // of each call to the store; 10 s
 }
+
+// patience is how much longer than Config.Wait the stream may take to answer:
+// it may have to make its consumer anew.
+const patience = time.Second
 
 // Appender is a step.
 type Appender struct {
@@ -47,197 +54,114 @@ type Appender struct {
 	clock    clock.Clock
 	log      zerolog.Logger
 	cfg      Config
-	appended func(event.Position) // called after entries became durable
+	appended func(event.Position)
 
-	consumer  bus.Consumer
-	heads     <-chan event.Position
-	last      event.Position // last durable entry
-	confirmed event.Position
-	at        time.Time // of the last confirmation
-	known     event.Position
-	looked    time.Time // when the store was last asked for its head
+	consumer bus.Consumer
+	heads    <-chan event.Position
+	silent   bool // the stream does not answer, and that was logged
+
+	placed      bool           // last was read from the ledger and compared with the store
+	last        event.Position // last durable entry
+	confirmed   event.Position // as the store has it
+	confirmedAt time.Time
+	known       event.Position // latest head heard of
+	looked      time.Time      // when the store was asked for its head
 }
 
-// New returns an appender; appended, called with the last durable position,
-// must not block.
+// New returns an appender. appended is called with the position of the last
+// durable entry, at start and when it moves; it must not block.
 func New(l Ledger, s bus.Stream, o store.Outbox, c clock.Clock, log zerolog.Logger, cfg Config, appended func(event.Position)) *Appender {
 	cfg.Consumer = cmp.Or(cfg.Consumer, "auditor")
 	cfg.Batch = cmp.Or(cfg.Batch, 1024)
 	cfg.Wait = cmp.Or(cfg.Wait, 250*time.Millisecond)
 	cfg.Confirm = cmp.Or(cfg.Confirm, 200*time.Millisecond)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	return &Appender{ledger: l, stream: s, store: o, clock: c, log: log, cfg: cfg, appended: appended}
 }
 
 // Name implements [step.Step].
 func (a *Appender) Name() string { return "appender" }
 
-// Do implements [step.Step].
+// Do implements [step.Step]: it takes one fetch of events, and what the stream
+// did not bring.
 func (a *Appender) Do(ctx context.Context) (time.Duration, error) {
-	if err := a.open(ctx); err != nil {
+	rest, err := a.round(ctx)
+	if err != nil {
+		a.placed = false // what failed may have been done
 		return 0, err
 	}
-	events, err := a.consumer.Fetch(ctx, a.cfg.Batch, a.cfg.Wait)
-	if err != nil {
-		// The store has everything too: a broker that is away delays nothing.
-		a.log.Warn().Err(err).Msg("stream does not answer; reading from the store")
-	}
-	complete, failed := a.take(ctx, events)
-	if failed != nil {
-		return 0, failed
-	}
-	if len(events) > 0 && complete {
-		if err := a.consumer.Ack(ctx); err != nil {
-			a.log.Warn().Err(err).Msg("stream was not acknowledged")
-		}
-	}
-	if err := a.catchUp(ctx, err != nil || !complete); err != nil {
+	return rest, nil
+}
+
+func (a *Appender) round(ctx context.Context) (time.Duration, error) {
+	if err := a.place(ctx); err != nil {
 		return 0, err
 	}
-	if err != nil { // do not spin while the broker is away
-		return a.cfg.Wait, a.confirm(ctx)
-	}
-	return 0, a.confirm(ctx)
-}
-
-// open finds the place at the first run.
-func (a *Appender) open(ctx context.Context) error {
-	if a.consumer != nil {
-		return nil
-	}
-	head, err := a.store.Head(ctx)
+	events, lost := a.fetch(ctx)
+	complete, err := a.take(ctx, events, continues)
 	if err != nil {
-		return fmt.Errorf("read the head: %w", err)
+		return 0, err
 	}
-	next, err := a.ledger.Next(ctx, max(1, head.Epoch))
+	behind, err := a.behind(ctx)
 	if err != nil {
-		return fmt.Errorf("find the ledger's next entry: %w", err)
+		return 0, err
 	}
-	a.last = event.Position{Epoch: max(1, head.Epoch), Number: next - 1}
-	if a.confirmed, err = a.store.Confirmed(ctx, publish.Ledger); err != nil {
-		return fmt.Errorf("read the ledger's position: %w", err)
-	}
-	if a.heads == nil {
-		if a.heads, err = a.stream.Heads(ctx); err != nil {
-			return fmt.Errorf("follow the head: %w", err)
+	// While the stream brings events it is only late, not incomplete.
+	if lost || !complete || behind && len(events) == 0 {
+		if err := a.catchUp(ctx); err != nil {
+			return 0, err
 		}
 	}
-	c, err := a.stream.Consume(ctx, a.cfg.Consumer, true)
-	if err != nil {
-		return fmt.Errorf("follow the stream: %w", err)
+	a.acknowledge(ctx, events)
+	if err := a.confirm(ctx); err != nil {
+		return 0, err
 	}
-	a.consumer = c
-	a.appended(a.last)
-	return nil
+	if lost { // do not spin while the broker is away
+		return a.cfg.Wait, nil
+	}
+	return 0, nil
 }
 
-// take appends what follows the last entry; complete is false at a gap.
-func (a *Appender) take(ctx context.Context, events []event.Event) (complete bool, err error) {
-	var run [][]byte
-	at := a.last
-	for _, e := range events {
-		if !at.Before(e.Position) {
-			continue
-		}
-		if !follows(at, e.Position) {
-			a.log.Info().Stringer("want_after", at).Stringer("got", e.Position).Msg("gap in the stream")
-			return false, a.flush(ctx, run)
-		}
-		if e.Position.Epoch != at.Epoch {
-			if err := a.flush(ctx, run); err != nil {
-				return false, err
-			}
-			run = nil
-			a.last = event.Position{Epoch: e.Position.Epoch}
-		}
-		line, err := json.Marshal(e)
-		if err != nil {
-			return false, fmt.Errorf("encode event %s: %w", e.Position, err)
-		}
-		run, at = append(run, line), e.Position
-	}
-	return true, a.flush(ctx, run)
-}
-
-func follows(p, q event.Position) bool {
-	return q.Epoch == p.Epoch && q.Number == p.Number+1 || q.Epoch > p.Epoch && q.Number == 1
-}
-
-func (a *Appender) flush(ctx context.Context, run [][]byte) error {
-	if len(run) == 0 {
-		return nil
-	}
-	n, err := a.ledger.Append(ctx, a.last.Epoch, a.last.Number+1, run)
-	if n > a.last.Number {
-		a.last.Number = n
-		a.appended(a.last)
-	}
-	if err != nil {
-		return fmt.Errorf("append to the ledger: %w", err)
-	}
-	return nil
-}
-
-// catchUp reads from the store what the stream did not bring: at a gap, when
-// the broker is away, and when an announced head stays ahead (D4).
-func (a *Appender) catchUp(ctx context.Context, now bool) error {
-	select {
-	case h := <-a.heads:
-		a.known = h
-	default:
-	}
-	behind := a.last.Before(a.known)
-	if !now && !behind && a.clock.Now().Sub(a.looked) < 4*a.cfg.Wait {
-		return nil
-	}
-	if !now && !behind {
-		head, err := a.store.Head(ctx)
-		if err != nil {
-			return fmt.Errorf("read the head: %w", err)
-		}
-		a.known, a.looked = head, a.clock.Now()
-		if !a.last.Before(head) {
-			return nil
-		}
-	}
-	for {
-		events, err := a.store.Events(ctx, a.last, a.cfg.Batch)
-		if err != nil {
-			return fmt.Errorf("read missing events: %w", err)
-		}
-		if len(events) == 0 {
-			return nil
-		}
-		complete, err := a.take(ctx, events)
-		if err != nil {
-			return err
-		}
-		if !complete {
-			return fmt.Errorf("%w: after %s the store has %s", ErrMissing, a.last, events[0].Position)
-		}
-		if len(events) < a.cfg.Batch {
-			return nil
-		}
-	}
-}
-
-func (a *Appender) confirm(ctx context.Context) error {
-	if !a.confirmed.Before(a.last) || a.clock.Now().Sub(a.at) < a.cfg.Confirm {
-		return nil
-	}
-	a.at = a.clock.Now()
-	if err := a.store.Confirm(ctx, publish.Ledger, a.last); err != nil {
-		return fmt.Errorf("confirm the ledger's position: %w", err)
-	}
-	a.confirmed = a.last
-	return nil
-}
-
-// Close confirms what was appended and ends following the stream.
+// Close confirms what was appended and ends following the stream. It may be
+// called again.
 func (a *Appender) Close(ctx context.Context) error {
-	a.at = time.Time{}
-	err := a.confirm(ctx)
+	var err error
+	if a.placed {
+		a.confirmedAt = time.Time{}
+		err = a.confirm(ctx)
+		a.placed = false
+	}
 	if a.consumer != nil {
 		err = errors.Join(err, a.consumer.Close())
+		a.consumer = nil
 	}
 	return err
 }
+
+// within bounds a call to the store.
+func (a *Appender) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, a.cfg.Timeout)
+}
+
+// confirm tells the store what the ledger has, at most once a Config.Confirm,
+// after comparing the last of it: then the store may delete it.
+func (a *Appender) confirm(ctx context.Context) error {
+	if !a.confirmed.Before(a.last) || a.clock.Now().Sub(a.confirmedAt) < a.cfg.Confirm {
+		return nil
+	}
+	if err := a.compare(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := a.within(ctx)
+	defer cancel()
+	if err := a.store.Confirm(ctx, consumerName, a.last); err != nil {
+		if errors.Is(err, store.ErrAhead) {
+			err = errors.Join(ErrRewound, err)
+		}
+		return fmt.Errorf("confirm the ledger's position: %w", err)
+	}
+	a.confirmed, a.confirmedAt = a.last, a.clock.Now()
+	return nil
+}
+
+var _ step.Step = (*Appender)(nil)

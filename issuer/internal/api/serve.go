@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -154,7 +155,8 @@ func (e *exchange) handOver(ctx context.Context, other http.Handler) {
 	}
 	e.wrote = true
 	e.log(http.StatusOK, nil)
-	_ = http.NewResponseController(e.w).SetReadDeadline(time.Time{}) // a stream may last
+	control := http.NewResponseController(e.w)
+	_, _ = control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{}) // a stream may last
 	other.ServeHTTP(e.w, e.h)
 }
 
@@ -277,13 +279,14 @@ func (e *exchange) send(status int, body []byte) error {
 	}
 	e.w.WriteHeader(status)
 	if len(body) > 0 && e.h.Method != http.MethodHead {
-		if _, err := e.w.Write(body); err != nil {
+		if _, err := bytes.NewReader(body).WriteTo(e.w); err != nil {
 			return fmt.Errorf("write answer: %w", err)
 		}
 	}
 	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("write answer: %w", err)
 	}
+	_ = control.SetWriteDeadline(time.Time{}) // it would count for the connection's next answer
 	return nil
 }
 

@@ -15,9 +15,6 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 )
 
-// ErrSealed says that the seal is closed: nothing can be read or issued.
-var ErrSealed = errors.New("sealed")
-
 // Of is err as a client sees it; err is not nil.
 func Of(err error, requestID string) *wire.Error {
 	if w, ok := errors.AsType[*wire.Error](err); ok {
@@ -27,8 +24,6 @@ func Of(err error, requestID string) *wire.Error {
 		return ofEngine(e, err, requestID)
 	}
 	switch {
-	case errors.Is(err, ErrSealed):
-		return wire.Sealed()
 	case errors.Is(err, gather.ErrFull):
 		return wire.Unavailable(err, "too many requests wait for the store: try again")
 	case errors.Is(err, store.ErrWithdrawn), errors.Is(err, store.ErrRevision), errors.Is(err, store.ErrExists):

@@ -96,11 +96,11 @@ func (g *Registry) grant(a attributes, w wish, parent *lease.Lease) lease.Grant 
 
 // begin commits the token. Its text may be answered only if err is nil.
 func (g *Registry) begin(ctx context.Context, text secret.Value, l lease.Lease, guard lease.ID, by lease.Actor, also ...event.Event) (lease.Lease, error) {
-	hash, err := g.hash(text)
+	hashes, err := g.hashes(text)
 	if err != nil {
 		return l, err
 	}
-	path := createPath
+	path, hash := createPath, hashes[0]
 	if l.TTL == 0 {
 		path = rootPath
 	}

@@ -46,9 +46,16 @@ type Store interface {
 
 // Keys derives keys from the seal.
 type Keys interface {
-	// Derive returns the 32 byte key of a purpose: the same for the whole life
-	// of an installation. It fails while the seal is closed.
+	// Derive returns the 32 byte key of a purpose, from the current master key.
+	// It fails while the seal is closed.
 	Derive(purpose string) ([]byte, error)
+}
+
+// EachKey is the optional ability of [Keys] to derive from former master keys
+// too: without it a change of the master key ends every token.
+type EachKey interface {
+	// DeriveEach returns the key from each master key, the current one first.
+	DeriveEach(purpose string) ([][]byte, error)
 }
 
 // Registry is all tokens of the installation.
@@ -57,8 +64,8 @@ type Registry struct {
 	keys   Keys
 	system lease.TTLs
 
-	mu  sync.Mutex
-	key []byte // once derived
+	mu      sync.Mutex
+	derived [][]byte // once derived; the current one first
 }
 
 // New returns the registry; system bounds the life of tokens.
@@ -111,19 +118,21 @@ func (g *Registry) find(ctx context.Context, text secret.Value) (lease.Lease, er
 	if text.Empty() {
 		return lease.Lease{}, errUnknown
 	}
-	hash, err := g.hash(text)
+	hashes, err := g.hashes(text)
 	if err != nil {
 		return lease.Lease{}, err
 	}
-	for _, path := range []string{createPath, rootPath} {
-		l, err := g.store.Get(ctx, id(path, hash))
-		if errors.Is(err, store.ErrNotFound) {
-			continue
+	for _, hash := range hashes {
+		for _, path := range []string{createPath, rootPath} {
+			l, err := g.store.Get(ctx, id(path, hash))
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return lease.Lease{}, fmt.Errorf("look up token: %w", err)
+			}
+			return l, g.valid(ctx, &l)
 		}
-		if err != nil {
-			return lease.Lease{}, fmt.Errorf("look up token: %w", err)
-		}
-		return l, g.valid(ctx, &l)
 	}
 	return lease.Lease{}, errUnknown
 }
@@ -164,19 +173,45 @@ func (g *Registry) byAccessor(ctx context.Context, accessor string) (lease.Lease
 
 func id(path, hash string) lease.ID { return lease.ID(path + "/h" + hash) }
 
-// hash is the keyed hash of a token. Comparing texts is left to the store's
-// look-up of it: without the key nobody can choose what is compared.
-func (g *Registry) hash(text secret.Value) (string, error) {
+// hashes are the keyed hashes of a token, under the current key first.
+// Comparing texts is left to the store's look-up of a hash: without the key
+// nobody can choose what is compared.
+func (g *Registry) hashes(text secret.Value) ([]string, error) {
+	keys, err := g.hashKeys()
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of token hashes: %w", err)
+	}
+	out := make([]string, len(keys))
+	for i, key := range keys {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(text.Reveal()))
+		out[i] = hex.EncodeToString(mac.Sum(nil))
+	}
+	return out, nil
+}
+
+// hashKeys derives the keys once: master keys change with a restart.
+func (g *Registry) hashKeys() ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.key == nil {
-		key, err := g.keys.Derive(keyPurpose)
-		if err != nil {
-			return "", fmt.Errorf("derive the key of token hashes: %w", err)
-		}
-		g.key = key
+	if g.derived != nil {
+		return g.derived, nil
 	}
-	mac := hmac.New(sha256.New, g.key)
-	mac.Write([]byte(text.Reveal()))
-	return hex.EncodeToString(mac.Sum(nil)), nil
+	if each, ok := g.keys.(EachKey); ok {
+		keys, err := each.DeriveEach(keyPurpose)
+		if err == nil && len(keys) == 0 {
+			err = errors.New("there is no master key")
+		}
+		if err != nil {
+			return nil, err
+		}
+		g.derived = keys
+		return keys, nil
+	}
+	key, err := g.keys.Derive(keyPurpose)
+	if err != nil {
+		return nil, err
+	}
+	g.derived = [][]byte{key}
+	return g.derived, nil
 }

@@ -147,9 +147,12 @@ func (s *site) Expiry(ctx context.Context, name string) (time.Time, error) {
 // Foreign implements [enginetest.Target]: a name as Vault makes it.
 func (s *site) Foreign(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("v-root-readonly-LhJZR3NG1OHXbQHqNGTV-%d", time.Now().UnixNano()%1e10)
-	conn := testkit.Connect(s.tb, s.admin.Cluster().AdminURL("postgres"))
-	_, err := conn.Exec(ctx, `CREATE ROLE "`+name+`"`)
-	return name, err
+	conn, err := pgx.Connect(ctx, s.admin.Cluster().AdminURL("postgres"))
+	if err != nil {
+		return "", err
+	}
+	_, err = conn.Exec(ctx, `CREATE ROLE "`+name+`"`)
+	return name, errors.Join(err, conn.Close(ctx))
 }
 
 // LoseAnswer implements [enginetest.Target].

@@ -137,6 +137,21 @@ func TestRotationsAtOnce(t *testing.T) {
 		t.Error("none of the rotations was done")
 	}
 	s.wantCurrent()
+
+	// A rotation that was stopped half-way must not be overtaken: what it sent
+	// may arrive after the next one's password.
+	err := s.alone(t.Context(), s.stored("db"), func() error {
+		_, err := engines[1].Handle(t.Context(), &engine.Request{
+			Operation: engine.Write, MountID: mountID, Mount: mount, Path: "rotate-root/db",
+		})
+		wantError(t, engine.Write, "rotate-root/db", err, engine.Conflict, "being rotated by somebody else")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.must(engine.Write, "rotate-root/db", nil)
+	s.wantCurrent()
 }
 
 func TestRotationOfASharedAdminIsRefused(t *testing.T) {

@@ -54,7 +54,7 @@ func (t *tx) apply(item *store.Transition) (store.Outcome, error) {
 		return store.Outcome{}, err
 	}
 	if d.Err != nil {
-		return d.Outcome(), nil
+		return d.Outcome(), nil //nolint:nilerr // a refusal is an answer, no failure of the batch
 	}
 	if d.Before.State == "" {
 		t.meta.position++

@@ -23,12 +23,17 @@ func open(t *testing.T, dir string, c clock.Clock) *sqlite.Store {
 	return s
 }
 
+func empty(t *testing.T, c clock.Clock) store.Store {
+	t.Helper()
+	return open(t, t.TempDir(), c)
+}
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T, c clock.Clock) store.Store { return open(t, t.TempDir(), c) })
+	storetest.Run(t, empty)
 }
 
 func TestModel(t *testing.T) {
 	t.Parallel()
-	storetest.RunModel(t, func(t *testing.T, c clock.Clock) store.Store { return open(t, t.TempDir(), c) })
+	storetest.RunModel(t, empty)
 }

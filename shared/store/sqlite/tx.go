@@ -47,7 +47,7 @@ type tx struct {
 
 // exec runs a statement that changes rows and returns how many.
 func (t *tx) exec(query string, args ...any) (int64, error) {
-	s, err := t.w.prepared(t.ctx, query)
+	s, err := t.w.prepared(t.ctx, query) //nolint:sqlclosecheck // the writer keeps and closes it
 	if err != nil {
 		return 0, err
 	}
@@ -62,7 +62,7 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 
 // one reads at most one row; found is false where there is none.
 func (t *tx) one(query string, args []any, into ...any) (found bool, err error) {
-	s, err := t.w.prepared(t.ctx, query)
+	s, err := t.w.prepared(t.ctx, query) //nolint:sqlclosecheck // the writer keeps and closes it
 	if err != nil {
 		return false, err
 	}
@@ -75,7 +75,7 @@ func (t *tx) one(query string, args []any, into ...any) (found bool, err error) 
 
 // query reads rows; the caller closes them before the next statement.
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
-	s, err := t.w.prepared(t.ctx, query)
+	s, err := t.w.prepared(t.ctx, query) //nolint:sqlclosecheck // the writer keeps and closes it
 	if err != nil {
 		return nil, err
 	}

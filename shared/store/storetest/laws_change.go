@@ -57,7 +57,12 @@ func lawVersion(t T, s *subject) {
 func lawEnded(t T, s *subject) {
 	l := s.ended(t, "database/creds/a")
 	for _, do := range []lease.Action{
-		lease.Activate{}, lease.Renew{}, lease.Revoke{}, lease.Retry{}, lease.Progress{}, lease.Finish{To: lease.Abandoned},
+		lease.Activate{},
+		lease.Renew{},
+		lease.Revoke{},
+		lease.Retry{},
+		lease.Progress{},
+		lease.Finish{To: lease.Abandoned},
 		lease.Begin{Lease: secret(l.ID)},
 	} {
 		if out := s.one(t, s.change(l.ID, lease.AnyVersion, do)); out.Err == nil {

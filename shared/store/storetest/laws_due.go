@@ -82,8 +82,12 @@ func lawDueFollows(t T, s *subject) {
 	l := s.begin(t, "database/creds/a")
 	check(l)
 	for _, do := range []lease.Action{
-		lease.Activate{}, lease.Renew{Increment: 90 * time.Minute}, lease.Revoke{},
-		lease.Progress{Failed: true, After: 10 * time.Second}, lease.Retry{}, lease.Finish{To: lease.Revoked},
+		lease.Activate{},
+		lease.Renew{Increment: 90 * time.Minute},
+		lease.Revoke{},
+		lease.Progress{Failed: true, After: 10 * time.Second},
+		lease.Retry{},
+		lease.Finish{To: lease.Revoked},
 	} {
 		s.clock.Advance(time.Second)
 		l = s.must(t, s.change(l.ID, l.Version, do))

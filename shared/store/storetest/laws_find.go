@@ -62,8 +62,16 @@ func cmpID(a, b lease.ID) int {
 
 func queries(before int64) (all []store.Query) {
 	selectors := []store.Query{
-		{Prefix: "x/"}, {Prefix: "x/creds/b/"}, {Prefix: "z/"}, {Token: "k1"}, {Account: "a2"}, {MountID: "m2"}, {Target: "t1"},
-		{Prefix: "x/", Token: "k2"}, {Account: "a1", MountID: "m1"}, {Target: "t2", Token: "k3", Prefix: "y/"},
+		{Prefix: "x/"},
+		{Prefix: "x/creds/b/"},
+		{Prefix: "z/"},
+		{Token: "k1"},
+		{Account: "a2"},
+		{MountID: "m2"},
+		{Target: "t1"},
+		{Prefix: "x/", Token: "k2"},
+		{Account: "a1", MountID: "m1"},
+		{Target: "t2", Token: "k3", Prefix: "y/"},
 	}
 	states := [][]lease.State{nil, {lease.Active}, {lease.Intent, lease.Active}, {lease.Revoked}, {lease.Revoked, lease.Intent}}
 	for _, q := range selectors {

@@ -62,13 +62,13 @@ func kindOf(err error) string {
 }
 
 // agree compares two answers.
-func (p *pair) agree(t *rapid.T, act string, real, fake any, realErr, fakeErr error) {
+func (p *pair) agree(t *rapid.T, act string, got, want any, gotErr, wantErr error) {
 	t.Helper()
-	if kindOf(realErr) != kindOf(fakeErr) {
-		t.Fatalf("%s: %v; the model says %v", act, realErr, fakeErr)
+	if kindOf(gotErr) != kindOf(wantErr) {
+		t.Fatalf("%s: %v; the model says %v", act, gotErr, wantErr)
 	}
-	if realErr == nil && !same(real, fake) {
-		t.Fatalf("%s:\n  %s\nthe model says\n  %s", act, text(real), text(fake))
+	if gotErr == nil && !same(got, want) {
+		t.Fatalf("%s:\n  %s\nthe model says\n  %s", act, text(got), text(want))
 	}
 }
 
@@ -133,13 +133,13 @@ func (p *pair) apply(t *rapid.T) {
 		}
 		items = append(items, item)
 	}
-	real, fake := p.real.Apply(t.Context(), items...), p.fake.Apply(t.Context(), items...)
+	got, fake := p.real.Apply(t.Context(), items...), p.fake.Apply(t.Context(), items...)
 	for i := range items {
 		act := fmt.Sprintf("%T of %s", items[i].Change.Do, items[i].Change.ID)
-		if real[i].Withdrawn != fake[i].Withdrawn || !same(real[i].Lease, fake[i].Lease) {
-			t.Fatalf("%s:\n  %s %q\nthe model says\n  %s %q", act, text(real[i].Lease), real[i].Withdrawn, text(fake[i].Lease), fake[i].Withdrawn)
+		if got[i].Withdrawn != fake[i].Withdrawn || !same(got[i].Lease, fake[i].Lease) {
+			t.Fatalf("%s:\n  %s %q\nthe model says\n  %s %q", act, text(got[i].Lease), got[i].Withdrawn, text(fake[i].Lease), fake[i].Withdrawn)
 		}
-		p.agree(t, act, nil, nil, real[i].Err, fake[i].Err)
+		p.agree(t, act, nil, nil, got[i].Err, fake[i].Err)
 	}
 }
 
@@ -161,16 +161,16 @@ func (p *pair) write(t *rapid.T) {
 	if rapid.Bool().Draw(t, "event") {
 		w.Events = []event.Event{{Type: event.ConfigChanged}}
 	}
-	real, realErr := p.real.Write(t.Context(), w)
+	got, realErr := p.real.Write(t.Context(), w)
 	fake, fakeErr := p.fake.Write(t.Context(), w)
-	p.agree(t, "Write "+text(w), real, fake, realErr, fakeErr)
+	p.agree(t, "Write "+text(w), got, fake, realErr, fakeErr)
 }
 
 func (p *pair) raise(t *rapid.T) {
 	b := store.Barrier{Operation: pick(t, "operation", "o1", "o2", "o3"), Prefix: pick(t, "prefix", "db/", "db/creds/a/", "aws/"), By: someone()}
-	real, realErr := p.real.Raise(t.Context(), b)
+	got, realErr := p.real.Raise(t.Context(), b)
 	fake, fakeErr := p.fake.Raise(t.Context(), b)
-	p.agree(t, "Raise", real, fake, realErr, fakeErr)
+	p.agree(t, "Raise", got, fake, realErr, fakeErr)
 }
 
 func (p *pair) append(t *rapid.T) {
@@ -192,23 +192,23 @@ func (p *pair) position(t *rapid.T) event.Position {
 func (p *pair) confirm(t *rapid.T) {
 	upTo, consumer := p.position(t), pick(t, "consumer", store.Ledger, "other")
 	p.agree(t, "Confirm", nil, nil, p.real.Confirm(t.Context(), consumer, upTo), p.fake.Confirm(t.Context(), consumer, upTo))
-	real, err1 := p.real.Confirmed(t.Context(), consumer)
+	got, err1 := p.real.Confirmed(t.Context(), consumer)
 	fake, err2 := p.fake.Confirmed(t.Context(), consumer)
-	p.agree(t, "Confirmed", real, fake, err1, err2)
+	p.agree(t, "Confirmed", got, fake, err1, err2)
 }
 
 func (p *pair) trim(t *rapid.T) {
 	upTo, limit := p.position(t), rapid.IntRange(0, 5).Draw(t, "limit")
-	real, err1 := p.real.Trim(t.Context(), upTo, limit)
+	got, err1 := p.real.Trim(t.Context(), upTo, limit)
 	fake, err2 := p.fake.Trim(t.Context(), upTo, limit)
-	p.agree(t, "Trim", real, fake, err1, err2)
+	p.agree(t, "Trim", got, fake, err1, err2)
 }
 
 func (p *pair) prune(t *rapid.T) {
 	before, limit := drawTime(t, p.clock.Now()), rapid.IntRange(0, 3).Draw(t, "limit")
-	real, err1 := p.real.Prune(t.Context(), before, limit)
+	got, err1 := p.real.Prune(t.Context(), before, limit)
 	fake, err2 := p.fake.Prune(t.Context(), before, limit)
-	p.agree(t, "Prune", real, fake, err1, err2)
+	p.agree(t, "Prune", got, fake, err1, err2)
 }
 
 func (p *pair) lock(t *rapid.T) {
@@ -217,19 +217,19 @@ func (p *pair) lock(t *rapid.T) {
 		p.agree(t, "Release", nil, nil, p.real.Release(t.Context(), p.held), p.fake.Release(t.Context(), p.held))
 		return
 	}
-	real, ok1, err1 := p.real.Acquire(t.Context(), "publisher", owner, time.Minute)
+	got, ok1, err1 := p.real.Acquire(t.Context(), "publisher", owner, time.Minute)
 	fake, ok2, err2 := p.fake.Acquire(t.Context(), "publisher", owner, time.Minute)
-	p.agree(t, "Acquire", []any{real, ok1}, []any{fake, ok2}, err1, err2)
+	p.agree(t, "Acquire", []any{got, ok1}, []any{fake, ok2}, err1, err2)
 	if ok1 {
-		p.held = real
+		p.held = got
 	}
 }
 
 func (p *pair) advance(t *rapid.T) {
 	p.clock.Advance(time.Duration(rapid.IntRange(0, 40).Draw(t, "minutes")) * time.Minute)
-	real, err1 := p.real.Now(t.Context())
+	got, err1 := p.real.Now(t.Context())
 	fake, err2 := p.fake.Now(t.Context())
-	p.agree(t, "Now", real, fake, err1, err2)
+	p.agree(t, "Now", got, fake, err1, err2)
 }
 
 func (p *pair) find(t *rapid.T) {
@@ -241,9 +241,9 @@ func (p *pair) find(t *rapid.T) {
 		Before: int64(rapid.IntRange(0, 9).Draw(t, "before")), After: pick[lease.ID](t, "after", "", "db/creds/a/1"),
 		Limit: rapid.IntRange(0, 4).Draw(t, "limit"),
 	}
-	real, err1 := p.real.Find(t.Context(), q)
+	got, err1 := p.real.Find(t.Context(), q)
 	fake, err2 := p.fake.Find(t.Context(), q)
-	p.agree(t, "Find "+text(q), ids(real), ids(fake), err1, err2)
+	p.agree(t, "Find "+text(q), ids(got), ids(fake), err1, err2)
 	n1, err1 := p.real.Count(t.Context(), q)
 	n2, err2 := p.fake.Count(t.Context(), q)
 	p.agree(t, "Count "+text(q), n1, n2, err1, err2)
@@ -255,36 +255,36 @@ func (p *pair) due(t *rapid.T) {
 		after = store.Cursor{At: drawTime(t, p.clock.Now()), ID: drawID(t)}
 	}
 	until, limit := drawTime(t, p.clock.Now()), rapid.IntRange(1, 5).Draw(t, "limit")
-	real, err1 := p.real.Due(t.Context(), until, after, limit)
+	got, err1 := p.real.Due(t.Context(), until, after, limit)
 	fake, err2 := p.fake.Due(t.Context(), until, after, limit)
-	p.agree(t, "Due", append([]store.Due{}, real...), append([]store.Due{}, fake...), err1, err2)
+	p.agree(t, "Due", append([]store.Due{}, got...), append([]store.Due{}, fake...), err1, err2)
 }
 
 func (p *pair) children(t *rapid.T) {
 	prefix, after := pick(t, "prefix", "", "db/", "db/creds/", "db/creds/a/"), pick(t, "after", "", "a/", "a-b/", "1", "creds/")
 	limit := rapid.IntRange(0, 3).Draw(t, "limit")
-	real, err1 := p.real.Children(t.Context(), prefix, after, limit)
+	got, err1 := p.real.Children(t.Context(), prefix, after, limit)
 	fake, err2 := p.fake.Children(t.Context(), prefix, after, limit)
-	p.agree(t, "Children", append([]string{}, real...), append([]string{}, fake...), err1, err2)
+	p.agree(t, "Children", append([]string{}, got...), append([]string{}, fake...), err1, err2)
 }
 
 func (p *pair) list(t *rapid.T) {
 	kind, prefix, after := drawRef(t).Kind, pick(t, "prefix", "", "k/", "k"), pick(t, "after", "", "k/1")
 	withdrawn, limit := rapid.Bool().Draw(t, "withdrawn"), rapid.IntRange(0, 2).Draw(t, "limit")
-	real, err1 := p.real.List(t.Context(), kind, prefix, after, withdrawn, limit)
+	got, err1 := p.real.List(t.Context(), kind, prefix, after, withdrawn, limit)
 	fake, err2 := p.fake.List(t.Context(), kind, prefix, after, withdrawn, limit)
-	p.agree(t, "List", append([]store.Entry{}, real...), append([]store.Entry{}, fake...), err1, err2)
+	p.agree(t, "List", append([]store.Entry{}, got...), append([]store.Entry{}, fake...), err1, err2)
 }
 
 // whole compares everything there is, after each call.
 func (p *pair) whole(t *rapid.T) {
 	for _, l := range p.fake.Leases() {
-		real, err := p.real.Get(t.Context(), l.ID)
-		p.agree(t, "Get", real, l, err, nil)
+		got, err := p.real.Get(t.Context(), l.ID)
+		p.agree(t, "Get", got, l, err, nil)
 	}
-	real, err1 := p.real.Events(t.Context(), event.Position{}, 1000)
+	got, err1 := p.real.Events(t.Context(), event.Position{}, 1000)
 	fake, err2 := p.fake.Events(t.Context(), event.Position{}, 1000)
-	p.agree(t, "Events", append([]event.Event{}, real...), append([]event.Event{}, fake...), err1, err2)
+	p.agree(t, "Events", append([]event.Event{}, got...), append([]event.Event{}, fake...), err1, err2)
 	n1, err1 := p.real.Backlog(t.Context())
 	n2, err2 := p.fake.Backlog(t.Context())
 	p.agree(t, "Backlog", n1, n2, err1, err2)

@@ -198,7 +198,7 @@ func TestRollbackOfManyIntents(t *testing.T) {
 			batch[i] = intent(t, s1())
 			batch[i].CreateDeadline = time.Now().Add(-time.Second)
 		}
-		run(t, w.super(), `CREATE ROLE "`+batch[150].Account+`" LOGIN`)
+		run(t, w.admin.Connect(t), `CREATE ROLE "`+batch[150].Account+`" LOGIN`)
 		for _, o := range w.Remove(t.Context(), batch) {
 			if o.Err != nil || !o.Gone {
 				t.Fatalf("%+v", o)
@@ -278,7 +278,9 @@ func TestSlowLeaseDelaysNobody(t *testing.T) {
 		quick, slow := plan(createLogin), plan(createLogin, `SELECT pg_sleep(3)`)
 		l := intent(t, slow)
 		done := make(chan engine.Created, 1)
-		go func() { done <- w.Create(context.Background(), []engine.Creation{{Lease: l, Secret: secretOf("abcdefgh")}})[0] }()
+		go func() {
+			done <- w.Create(context.Background(), []engine.Creation{{Lease: l, Secret: secretOf("abcdefgh")}})[0]
+		}()
 		watcher := w.super()
 		eventually(t, "the slow one is in the solo lane", func() bool {
 			return value[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1 AND state = 'active'

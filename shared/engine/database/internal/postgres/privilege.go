@@ -22,7 +22,7 @@ func (t *Target) missing(f *fault, pg *pgconn.PgError) string {
 			return "the session is one of a superuser, which only a superuser may end"
 		}
 		return "GRANT pg_signal_backend TO " + admin
-	case match(`must be superuser|SUPERUSER|REPLICATION|BYPASSRLS`) != nil:
+	case match(`must be superuser`) != nil, regexp.MustCompile(`(SUPERUSER|REPLICATION|BYPASSRLS) attribute may`).MatchString(pg.Detail):
 		return "only a superuser may do this; give the role fewer attributes, or the connection another user"
 	}
 	if m := match(`(?:must have admin option on role|permission denied to grant role|permission denied to revoke role) "(.+)"`); m != nil {

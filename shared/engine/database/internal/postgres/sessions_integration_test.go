@@ -195,7 +195,9 @@ func TestDisableIsNotBehindWork(t *testing.T) {
 		slow := plan(createLogin, `SELECT count(*) FROM items`)
 		l := intent(t, slow)
 		created := make(chan engine.Created, 1)
-		go func() { created <- w.Create(context.Background(), []engine.Creation{{Lease: l, Secret: secretOf("abcdefgh")}})[0] }()
+		go func() {
+			created <- w.Create(context.Background(), []engine.Creation{{Lease: l, Secret: secretOf("abcdefgh")}})[0]
+		}()
 		eventually(t, "the creation waits for the lock", func() bool {
 			return value[bool](t, blocker, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'items'::regclass)`)
 		})

@@ -1,0 +1,63 @@
+package appender
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/curfew-project/curfew/auditor/internal/ledger"
+	"github.com/curfew-project/curfew/shared/event"
+)
+
+// longest is what is left of a text that is cut. JSON may need six bytes for
+// one; ids are left whole, the issuer bounds them.
+const longest = 256
+
+// encode gives e's line in the ledger. An event that is too large for an entry
+// is cut rather than refused: it would stop the record for all that follow.
+func encode(e event.Event) ([]byte, error) {
+	line, err := json.Marshal(e)
+	if err == nil && len(line) > ledger.MaxEntrySize {
+		line, err = json.Marshal(shorten(e))
+	}
+	if err == nil && len(line) > ledger.MaxEntrySize {
+		err = fmt.Errorf("%d bytes", len(line))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode event %s: %w", e.Position, err)
+	}
+	return line, nil
+}
+
+// shorten cuts the texts that others choose.
+func shorten(e event.Event) event.Event {
+	d := &e.Data
+	texts := []*string{
+		&e.Subject, &d.Mount, &d.Role, &d.Target, &d.Account, &d.Reason, &d.SessionsNote, &d.Error, &d.Path,
+		&d.Actor.Name, &d.Actor.DisplayName, &d.Actor.Address, &d.Actor.RequestID,
+	}
+	if d.IssuedBy != nil {
+		by := *d.IssuedBy
+		d.IssuedBy = &by
+		texts = append(texts, &by.Name, &by.DisplayName, &by.Address, &by.RequestID)
+	}
+	const most = 4
+	if d.Fields = slices.Clone(d.Fields); len(d.Fields) > most {
+		d.Fields = append(d.Fields[:most], fmt.Sprintf("… %d more", len(d.Fields)-most))
+	}
+	for i := range d.Fields {
+		texts = append(texts, &d.Fields[i])
+	}
+	for _, text := range texts {
+		*text = cut(*text)
+	}
+	return e
+}
+
+func cut(s string) string {
+	if len(s) <= longest {
+		return s
+	}
+	return fmt.Sprintf("%s… (cut from %d bytes)", strings.ToValidUTF8(s[:longest], ""), len(s))
+}
