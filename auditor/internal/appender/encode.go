@@ -34,8 +34,11 @@ func encode(e event.Event) ([]byte, error) {
 func shorten(e event.Event) event.Event {
 	d := &e.Data
 	texts := []*string{
-		&e.Subject, &d.Mount, &d.Role, &d.Target, &d.Account, &d.Reason, &d.SessionsNote, &d.Error, &d.Path,
+		&d.Mount, &d.Role, &d.Target, &d.Account, &d.Reason, &d.SessionsNote, &d.Error, &d.Path,
 		&d.Actor.Name, &d.Actor.DisplayName, &d.Actor.Address, &d.Actor.RequestID,
+	}
+	if e.Subject != string(d.LeaseID) {
+		texts = append(texts, &e.Subject)
 	}
 	if d.IssuedBy != nil {
 		by := *d.IssuedBy

@@ -1,13 +1,3 @@
-// Package catalog finds ledger entries by lease, type and time.
-//
-// What holds: it is derived from the ledger, entry by entry in order, and its
-// own last row says how far it is; lost or made by another version, it is
-// rebuilt. It stores positions and search keys; the answer is read from the
-// ledger.
-//
-// What can fail: it lags the ledger by moments ([Catalog.Position]); an I/O
-// error makes the caller try again, and its file can be deleted at any time
-// while no process has it open.
 package catalog
 
 import (
@@ -15,160 +5,186 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
+	"sync"
+	"sync/atomic"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // also the driver "sqlite"
+	codes "modernc.org/sqlite/lib"
 
+	"github.com/curfew-project/curfew/auditor/internal/watermark"
 	"github.com/curfew-project/curfew/shared/event"
 )
 
-// version of the schema; a file of another one is rebuilt.
-const version = 1
+// version of the schema; a file of another one is made anew.
+const version = 2
+
+// FileName is that of the catalogue in its directory.
+const FileName = "catalogue.db"
 
 const schema = `
 CREATE TABLE entries (
 	epoch   INTEGER NOT NULL,
 	number  INTEGER NOT NULL,
 	time    INTEGER NOT NULL, -- Unix nanoseconds
+	high    INTEGER NOT NULL, -- highest time up to here
 	type    TEXT NOT NULL,
 	subject TEXT NOT NULL,    -- lease id, or request path
 	PRIMARY KEY (epoch, number)
 ) WITHOUT ROWID;
 CREATE INDEX entries_subject ON entries (subject, epoch, number);
 CREATE INDEX entries_type ON entries (type, epoch, number);
-CREATE INDEX entries_time ON entries (time, epoch, number);
+CREATE INDEX entries_high ON entries (high, epoch, number);
+CREATE TABLE place (
+	one    INTEGER PRIMARY KEY CHECK (one = 1),
+	ledger TEXT NOT NULL, -- its public key
+	epoch  INTEGER NOT NULL,
+	number INTEGER NOT NULL,
+	high   INTEGER NOT NULL,
+	hash   BLOB NOT NULL  -- SHA-256 of the last line
+);
 `
 
-// Catalog is the open file.
-type Catalog struct{ db *sql.DB }
+// errUnusable: the file is no catalogue that this version can go on with.
+var errUnusable = errors.New("catalogue is unusable")
+
+// place is how far the catalogue is.
+type place struct {
+	ledger string
+	at     event.Position
+	high   int64
+	hash   []byte
+}
+
+// Catalog is the open file. All methods are safe for concurrent use; one
+// goroutine adds.
+type Catalog struct {
+	path    string
+	reached *watermark.Mark
+	damaged atomic.Bool // a statement found out
+
+	mu    sync.RWMutex // of db and place; held while db is used
+	db    *sql.DB
+	place place
+}
 
 // Open opens or makes the catalogue file in dir.
 func Open(ctx context.Context, dir string) (*Catalog, error) {
-	path := filepath.Join(dir, "catalogue.db")
-	c, err := open(ctx, path)
-	if err == nil {
-		return c, nil
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open catalogue: %w", err)
 	}
-	for _, suffix := range []string{"", "-wal", "-shm"} { // derived data: begin anew
-		if gone := os.Remove(path + suffix); gone != nil && !errors.Is(gone, os.ErrNotExist) {
-			return nil, errors.Join(err, gone)
-		}
+	c := &Catalog{path: filepath.Join(dir, FileName), reached: watermark.New()}
+	err := c.open(ctx)
+	if errors.Is(err, errUnusable) {
+		err = c.anew(ctx)
 	}
-	return open(ctx, path)
-}
-
-func open(ctx context.Context, path string) (*Catalog, error) {
-	// Losing the last moments in a crash is harmless: they are read again.
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(5000)")
 	if err != nil {
 		return nil, fmt.Errorf("open catalogue: %w", err)
 	}
-	c := &Catalog{db: db}
-	if err := c.migrate(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return c, os.Chmod(path, 0o600)
+	return c, nil
 }
 
-func (c *Catalog) migrate(ctx context.Context) error {
+// open opens what is there; the caller holds mu or has the catalogue alone.
+func (c *Catalog) open(ctx context.Context) error {
+	// SQLite gives its further files the mode of this one.
+	f, err := os.OpenFile(c.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return err
+	}
+	// Losing the last moments in a crash is harmless: they are read again.
+	db, err := sql.Open("sqlite", "file:"+c.path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(5000)")
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(8)
+	p, err := begin(ctx, db)
+	if err != nil {
+		return errors.Join(usable(err), db.Close())
+	}
+	c.db, c.place = db, p
+	c.damaged.Store(false)
+	c.reached.Set(p.at)
+	return nil
+}
+
+// begin makes the tables of a new file, and reads how far another one is.
+func begin(ctx context.Context, db *sql.DB) (p place, err error) {
 	var have int
-	if err := c.db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
-		return fmt.Errorf("open catalogue: %w", err)
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
+		return p, err
 	}
 	switch have {
-	case version:
-		return nil
 	case 0:
-		if _, err := c.db.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
-			return fmt.Errorf("make catalogue: %w", err)
+		_, err := db.ExecContext(ctx, fmt.Sprintf("BEGIN; %s PRAGMA user_version = %d; COMMIT", schema, version))
+		return place{high: math.MinInt64}, err
+	case version:
+		err := db.QueryRowContext(ctx, "SELECT ledger, epoch, number, high, hash FROM place").
+			Scan(&p.ledger, &p.at.Epoch, &p.at.Number, &p.high, &p.hash)
+		if errors.Is(err, sql.ErrNoRows) {
+			return place{high: math.MinInt64}, nil
 		}
-		return nil
+		return p, err
 	}
-	return fmt.Errorf("open catalogue: version %d, want %d", have, version)
+	return p, fmt.Errorf("%w: version %d, want %d", errUnusable, have, version)
 }
 
-// Position is the last entry of an epoch in the catalogue.
-func (c *Catalog) Position(ctx context.Context, epoch int64) (event.Position, error) {
-	p := event.Position{Epoch: epoch}
-	err := c.db.QueryRowContext(ctx, "SELECT coalesce(max(number), 0) FROM entries WHERE epoch = ?", epoch).Scan(&p.Number)
-	if err != nil {
-		return p, fmt.Errorf("read catalogue: %w", err)
+// usable marks the errors that mean that the file has to be made anew.
+func usable(err error) error {
+	var failed *sqlite.Error
+	if !errors.As(err, &failed) {
+		return err
 	}
-	return p, nil
+	switch failed.Code() & 0xff { // the rest says where
+	case codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB, codes.SQLITE_ERROR: // the last: a table that is not as it should be
+		return fmt.Errorf("%w: %w", errUnusable, err)
+	}
+	return err
 }
 
-// Add takes entries over; ones that it has are left as they are.
-func (c *Catalog) Add(ctx context.Context, events []event.Event) error {
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("write catalogue: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
-	insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)")
-	if err != nil {
-		return fmt.Errorf("write catalogue: %w", err)
-	}
-	defer insert.Close() //nolint:errcheck // ends with the transaction
-	for _, e := range events {
-		if _, err := insert.ExecContext(ctx, e.Position.Epoch, e.Position.Number, e.Time.UnixNano(), string(e.Type), e.Subject); err != nil {
-			return fmt.Errorf("write catalogue: %w", err)
+// anew begins with an empty file; as open.
+func (c *Catalog) anew(ctx context.Context) error {
+	if c.db != nil {
+		if err := c.db.Close(); err != nil {
+			return err
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("write catalogue: %w", err)
+	for _, suffix := range []string{"-wal", "-shm", ""} { // derived data
+		if err := os.Remove(c.path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return c.open(ctx)
+}
+
+// Rebuild empties the catalogue.
+func (c *Catalog) Rebuild(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.anew(ctx); err != nil {
+		return fmt.Errorf("make the catalogue anew: %w", err)
 	}
 	return nil
 }
 
-// Query selects entries; empty fields do not restrict.
-type Query struct {
-	Subject      string // lease id
-	Type         string
-	Since, Until time.Time // from, and before
-	After        event.Position
-	Limit        int
-}
+// Reached is the last entry in the catalogue, to be waited for.
+func (c *Catalog) Reached() *watermark.Mark { return c.reached }
 
-// Find returns the positions of matching entries in order.
-func (c *Catalog) Find(ctx context.Context, q Query) ([]event.Position, error) {
-	where, args := []string{"(epoch, number) > (?, ?)"}, []any{q.After.Epoch, q.After.Number}
-	add := func(cond string, arg any) { where, args = append(where, cond), append(args, arg) }
-	if q.Subject != "" {
-		add("subject = ?", q.Subject)
+// failed notes damage, and says what was being done.
+func (c *Catalog) failed(act string, err error) error {
+	if err = usable(err); errors.Is(err, errUnusable) {
+		c.damaged.Store(true)
 	}
-	if q.Type != "" {
-		add("type = ?", q.Type)
-	}
-	if !q.Since.IsZero() {
-		add("time >= ?", q.Since.UnixNano())
-	}
-	if !q.Until.IsZero() {
-		add("time < ?", q.Until.UnixNano())
-	}
-	args = append(args, q.Limit)
-	//nolint:gosec // the conditions are the constants above; values are bound
-	rows, err := c.db.QueryContext(ctx, "SELECT epoch, number FROM entries WHERE "+strings.Join(where, " AND ")+
-		" ORDER BY epoch, number LIMIT ?", args...)
-	if err != nil {
-		return nil, fmt.Errorf("search catalogue: %w", err)
-	}
-	defer rows.Close() //nolint:errcheck // read-only; Err below tells
-	var out []event.Position
-	for rows.Next() {
-		var p event.Position
-		if err := rows.Scan(&p.Epoch, &p.Number); err != nil {
-			return nil, fmt.Errorf("search catalogue: %w", err)
-		}
-		out = append(out, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("search catalogue: %w", err)
-	}
-	return out, nil
+	return fmt.Errorf("%s: %w", act, err)
 }
 
 // Close closes the file.
-func (c *Catalog) Close() error { return c.db.Close() }
+func (c *Catalog) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.db.Close()
+}

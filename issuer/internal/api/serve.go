@@ -23,6 +23,7 @@ import (
 
 // ServeHTTP implements [http.Handler].
 func (a *API) ServeHTTP(w http.ResponseWriter, h *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
 	if h.URL.Path == "/" {
 		http.NotFound(w, h)
 		return
@@ -30,7 +31,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, h *http.Request) {
 	e := &exchange{api: a, w: w, h: h, id: request.NewID(), started: a.Clock.Now()}
 	defer e.recover()
 	_ = http.NewResponseController(w).SetReadDeadline(e.started.Add(a.cfg.ReadWithin)) // not every writer can
-	w.Header().Set("Cache-Control", "no-store")
 	if !strings.HasPrefix(h.URL.Path, request.Root) {
 		e.refuse(wire.Nothing())
 		return

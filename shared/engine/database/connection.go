@@ -208,6 +208,8 @@ func (e *Engine) put(ctx context.Context, s *stored, ev event.Event) error {
 	if err != nil {
 		return fmt.Errorf("encode connection: %w", err)
 	}
+	// Whoever waits for this connection to be mended is told by the event (C8).
+	ev.Data.Target = s.ID
 	entry := s.entry
 	entry.Kind, entry.Key, entry.ID, entry.Value = store.KindConnection, connectionKey(s.MountID, s.Name), s.ID, value
 	out, err := e.store.Write(ctx, store.Write{Puts: []store.Entry{entry}, Events: []event.Event{ev}})

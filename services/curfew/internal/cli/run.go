@@ -69,6 +69,8 @@ func (s *session) commands() *cobra.Command {
 			s.leaseLookupCommand(), s.leaseRenewCommand(), s.leaseRevokeCommand()),
 		group("token", "Look up, create and revoke tokens",
 			s.tokenLookupCommand(), s.tokenCreateCommand(), s.tokenRevokeCommand()),
+		group("operator", "Initialise a server",
+			s.operatorInitCommand()),
 		group("audit", "Read the audit log",
 			s.auditEntriesCommand(), s.auditTailCommand()),
 	)

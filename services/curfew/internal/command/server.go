@@ -137,7 +137,7 @@ everything is forgotten.
 
 `, a.Address, a.RootToken.Reveal())
 	case !a.Initialized:
-		fmt.Fprintln(w, "    Not initialised: PUT /v1/sys/init makes the installation and prints its root token once.")
+		fmt.Fprintln(w, "    Not initialised: `curfew operator init` makes the installation and prints its root token, once.")
 	default:
 		fmt.Fprintf(w, "    Root token of the first start: %s\n", a.TokenFile)
 	}

@@ -163,8 +163,12 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	auditDir := filepath.Join(s.cfg.DataDir, "audit")
+	if err := os.MkdirAll(auditDir, 0o700); err != nil {
+		return fmt.Errorf("make the directory of the record: %w", err)
+	}
 	audit, err := auditor.New(ctx, auditor.Deps{Stream: bus, Store: s.store, Clock: s.clock, Log: s.part("auditor")},
-		auditor.Config{Dir: filepath.Join(s.cfg.DataDir, "audit"), Installation: s.install.id})
+		auditor.Config{Dir: auditDir, Installation: s.install.id})
 	if err != nil {
 		return err
 	}
@@ -185,6 +189,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.life.run(ctx, "janitor", step.New(s.clock, s.part("janitor"), step.Config{}, s.engine.Janitor()).Run)
 	s.life.run(ctx, "revoker", revoke.Run)
 	if s.cfg.Dev {
 		s.life.onStop("leases of dev mode", s.revokeAll)
