@@ -19,7 +19,7 @@ var ErrDamaged = errors.New("the ledger is damaged")
 // but not a forger. Each earlier checkpoint must be a prefix of today's ledger.
 // It needs no lock and may run beside a running auditor.
 func Verify(ctx context.Context, dir, key string, earlier [][]byte, w io.Writer) error {
-	dir = filepath.Join(dir, "ledger")
+	dir = filepath.Join(dir, ledgerDir)
 	pub, err := publicKey(dir, key)
 	if err != nil {
 		return err

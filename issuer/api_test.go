@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
+	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
 func TestBeyondTheAPI(t *testing.T) {
@@ -45,7 +47,7 @@ func TestInFlightIsBounded(t *testing.T) {
 	w.engine.Inject(enginetest.Fault{Method: enginetest.MethodCreate, Wait: release, Reached: reached, Times: 1})
 	got := make(chan response)
 	go func() { got <- w.do("GET", "database/creds/readonly", "") }()
-	<-reached
+	arrive(t, reached)
 	r := w.ok(w.do("GET", "sys/mounts", ""), 503)
 	if r.header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After %q", r.header.Get("Retry-After"))
@@ -168,31 +170,44 @@ func TestDisable(t *testing.T) {
 	eventually(t, "the lease ends", func() bool { return w.lease(c.LeaseID).State == lease.Revoked })
 }
 
-// No mount lies inside another, whoever was first.
+// overtaken is a store in which somebody else is faster by one write.
+type overtaken struct {
+	*storetest.Faulty
+	once sync.Once
+	by   func()
+}
+
+func (o *overtaken) Write(ctx context.Context, w store.Write) ([]store.Entry, error) {
+	o.once.Do(o.by)
+	return o.Faulty.Write(ctx, w)
+}
+
+// No mount lies inside another, also where both were enabled at once.
 func TestEnableConcurrently(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	paths := []string{"a", "a/b", "a/b/c", "a/b/d", "a", "a/b"}
-	var wg sync.WaitGroup
-	for _, p := range paths {
-		wg.Go(func() {
-			if r := w.do("POST", "sys/mounts/"+p, `{"type":"database"}`); r.code != 204 && r.code != 400 {
-				t.Errorf("%s: %d %s", p, r.code, r.body)
-			}
-		})
-	}
-	wg.Wait()
-	all, err := w.fake.List(t.Context(), store.KindMount, "a/", "", false, 0)
-	must(t, err)
-	for _, x := range all {
-		for _, y := range all {
-			if x.ID != y.ID && strings.HasPrefix(x.Key, y.Key) {
-				t.Errorf("%s lies in %s", x.Key, y.Key)
-			}
+	for _, c := range []struct {
+		first, second string
+		code          int
+		want          string
+	}{
+		{"a/b", "a", 400, `{"errors":["path is already in use at a/b/"]}` + "\n"},
+		{"a", "a/b", 400, `{"errors":["path is already in use at a/"]}` + "\n"},
+		{"a", "a", 400, `{"errors":["path is already in use at a/"]}` + "\n"},
+		{"a", "b", 204, ""}, // not in each other's way: who lost tries again
+	} {
+		w := newWorld(t)
+		i, err := issuer.New(issuer.Deps{
+			Store:   &overtaken{Faulty: w.store, by: func() { w.mount(c.first + "/") }},
+			Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: w.seal, Clock: clock.System{}, Log: zerolog.New(w.logs),
+		}, issuer.Config{})
+		must(t, err)
+		q := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/sys/mounts/"+c.second, strings.NewReader(`{"type":"database"}`))
+		q.Header.Set("X-Vault-Token", w.root)
+		got := httptest.NewRecorder()
+		i.Handler().ServeHTTP(got, q)
+		if got.Code != c.code || got.Body.String() != c.want {
+			t.Errorf("%s while %s: %d %s, want %d %s", c.second, c.first, got.Code, got.Body, c.code, c.want)
 		}
-	}
-	if len(all) == 0 {
-		t.Error("nobody was served")
 	}
 }
 

@@ -125,7 +125,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	cfg.Version = cmp.Or(cfg.Version, "0.0.0")
 
 	recorder := record.New(d.Store, d.Clock, record.Config{DeniedPerSecond: cfg.DeniedPerSecond, CountEvery: cfg.CountEvery})
-	registry := tokens.New(d.Store, d.Keys, system)
+	registry := tokens.New(d.Store, d.Keys, d.Log, system)
 	book := leases.New(d.Store, engines, d.Clock, d.Log, leases.Config{
 		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
 	})

@@ -99,7 +99,7 @@ func TestWithdrawnWhileCreating(t *testing.T) {
 			w.engine.Inject(enginetest.Fault{Method: enginetest.MethodCreate, After: true, Wait: release, Reached: reached})
 			got := make(chan response)
 			go func() { got <- w.as(token.ClientToken, "GET", "database/creds/guarded", "") }()
-			<-reached
+			arrive(t, reached)
 			c.withdraw(w, token.Accessor, role)
 			close(release)
 			w.refused(<-got, c.code, c.want)
@@ -248,7 +248,7 @@ func TestClientGoesAway(t *testing.T) {
 	served := make(chan struct{})
 	got := httptest.NewRecorder()
 	go func() { defer close(served); w.issuer.Handler().ServeHTTP(got, q) }()
-	<-reached
+	arrive(t, reached)
 	goAway()
 	close(release)
 	<-served

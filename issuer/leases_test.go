@@ -155,7 +155,7 @@ func TestRenewThatLoses(t *testing.T) {
 	w.engine.Inject(enginetest.Fault{Method: enginetest.MethodRenew, Wait: release, Reached: reached, Times: 1})
 	late := make(chan response)
 	go func() { late <- w.renew(c.LeaseID, 7200) }()
-	<-reached
+	arrive(t, reached)
 	// Meanwhile the lease is revoked: the late renewal must not extend it.
 	w.ok(w.do("PUT", "sys/leases/revoke/"+c.LeaseID, `{"sync":false}`), 202)
 	close(release)

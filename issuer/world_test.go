@@ -316,6 +316,16 @@ func eventually(t *testing.T, what string, check func() bool) {
 	}
 }
 
+// arrive waits until a call has come as far as an injected wait.
+func arrive(t *testing.T, reached <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-reached:
+	case <-time.After(hang):
+		t.Fatal("the call never came")
+	}
+}
+
 // pipeline does in small what the revoker does, until the test ends: this
 // module must not import it.
 func (w *world) pipeline() {

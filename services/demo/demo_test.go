@@ -15,9 +15,9 @@ import (
 func TestDemoTellsTheWholeStory(t *testing.T) {
 	t.Parallel()
 	d := start(t, "",
-		"VAULT_ADDR=http://127.0.0.1:1", "VAULT_TOKEN=hvs.theirs", "VAULT_NAMESPACE=theirs", "VAULT_FORMAT=yaml", "BAO_ADDR=http://127.0.0.1:1",
-		"CURFEW_ADDR=http://127.0.0.1:1", "CURFEW_TOKEN=theirs", "CURFEW_DATA_DIR=/nonexistent", "CURFEW_LISTEN_ADDRESS=127.0.0.1:1",
-		"PGHOST=/nonexistent", "PGPORT=1", "PGUSER=theirs", "PGSSLMODE=verify-full", "PGSERVICE=theirs", "PGOPTIONS=-c default_transaction_read_only=on",
+		"VAULT_ADDR=http://127.0.0.1:1", "VAULT_TOKEN=hvs.foreign-setting", "VAULT_NAMESPACE=foreign-setting", "VAULT_FORMAT=yaml", "BAO_ADDR=http://127.0.0.1:1",
+		"CURFEW_ADDR=http://127.0.0.1:1", "CURFEW_TOKEN=foreign-setting", "CURFEW_DATA_DIR=/nonexistent", "CURFEW_LISTEN_ADDRESS=127.0.0.1:1",
+		"PGHOST=/nonexistent", "PGPORT=1", "PGUSER=foreign-setting", "PGSSLMODE=verify-full", "PGSERVICE=foreign-setting", "PGOPTIONS=-c default_transaction_read_only=on",
 	)
 	d.end(t, 0)
 	story := d.out.String()
@@ -37,7 +37,7 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 	if shown := regexp.MustCompile(`"password": "[^(]|hvs\.`).FindString(story); shown != "" {
 		t.Errorf("a secret is shown: %s…", shown)
 	}
-	if strings.Contains(story, "theirs") {
+	if strings.Contains(story, "foreign-setting") {
 		t.Errorf("the story knows the caller's settings:\n%s", story)
 	}
 }

@@ -32,7 +32,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir, ".", "../curfew")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir, ".", "../curfew", "../examples/subscriber")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -58,7 +58,7 @@ func bin(t *testing.T) string {
 // folder is a TMPDIR that the user whom Postgres runs as can walk to.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "curfew-demo-test-")
+	dir, err := os.MkdirTemp("", "curfew-demo-test-") //nolint:usetesting // the folder above t.TempDir is closed to others
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}

@@ -135,13 +135,18 @@ func (r *replay) exchange(tb testing.TB, x *exchange) ([]mismatch, error) {
 		return nil, err
 	}
 	c := &comparison{values: r.values}
+	c.headers(x, got)
+	c.body(x, got)
+	return c.found, nil
+}
+
+// headers compares those that say something about the body.
+func (c *comparison) headers(x *exchange, got *reply) {
 	for _, name := range []string{"Cache-Control", "Content-Type", "Strict-Transport-Security", "X-Content-Type-Options"} {
 		if want, is := x.AnswerHeader[name], got.header.Get(name); want != is {
 			c.miss("header."+name, want, is)
 		}
 	}
-	c.body(x, got)
-	return c.found, nil
 }
 
 // body compares the bodies: place by place where the status is the recorded

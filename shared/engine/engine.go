@@ -126,7 +126,10 @@ type Revoker interface {
 // Outcome says how far one lease came.
 type Outcome struct {
 	// Disabled, SessionsEnded: stages (a), (b) hold in the target now.
-	Disabled      bool
+	Disabled bool
+	// DisabledAgo is how long before the return (a) was committed: (b) may wait
+	// for sessions.
+	DisabledAgo   time.Duration
 	SessionsEnded bool
 	SessionsNote  string // "primary only" (C3)
 	// Gone: absence was proved (d). RanOut: it cannot be recalled and ran out.

@@ -1,18 +1,3 @@
-// Package publish moves committed events from the store to the stream.
-//
-// What holds (D3, D4): one publisher at a time, by a fenced lock in the store;
-// it numbers events densely in the order in which their commits became visible
-// and publishes them in that order; at the first missing acknowledgement
-// everything from it on is sent again; its head is announced every second, also
-// when nothing happens, so that a lost tail is seen; the store deletes only
-// what the ledger confirmed.
-//
-// What can fail: the lock is lost (numbering is fenced, so two publishers never
-// give one number twice; the loser stops), the broker is away (events wait in
-// the store), the process dies (the next publisher sends again what was not
-// recorded as sent: at least once).
-//
-// Who runs it: every issuer and revoker process.
 package publish
 
 import (
@@ -27,6 +12,7 @@ import (
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -37,7 +23,10 @@ const (
 	Ledger   = "ledger"    // last event the ledger holds
 )
 
-// Config tunes a [Publisher]; the zero value works.
+// ErrRewound: the store has given fewer numbers than were published (A7).
+var ErrRewound = errors.New("the store was restored from a copy")
+
+// Config tunes a [Publisher]; the zero value works but for Owner.
 type Config struct {
 	Owner    string        // of the lock: unique to the process
 	Batch    int           // events numbered and sent at once; 1024
@@ -63,9 +52,9 @@ type Publisher struct {
 
 	lock      store.Lock
 	held      bool
-	renewAt   time.Time
-	sent      event.Position
-	recorded  event.Position
+	nextTry   time.Time      // of the lock: to take it, or to extend it
+	sent      event.Position // the broker acknowledged everything up to here
+	recorded  event.Position // sent, as the store has it
 	head      event.Position
 	announced time.Time
 }
@@ -90,20 +79,16 @@ func (p *Publisher) Wake() <-chan struct{} { return p.wake }
 
 // Do implements [step.Step]: numbers and sends one batch.
 func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	if ok, err := p.lead(ctx); err != nil || !ok {
-		return p.cfg.Announce, err
+	if leads, err := p.lead(ctx); err != nil || !leads {
+		return p.nextTry.Sub(p.clock.Now()), err
 	}
 	numbered, err := p.number(ctx)
 	if err != nil {
 		return 0, err
 	}
 	more, err := p.send(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if err := p.tell(ctx); err != nil {
+	// While the broker is away, what it has is still recorded and deleted.
+	if err := errors.Join(err, p.tell(ctx)); err != nil {
 		return 0, err
 	}
 	if more || numbered == p.cfg.Batch {
@@ -116,36 +101,56 @@ func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
 // and ends at half its time.
 func (p *Publisher) lead(ctx context.Context) (bool, error) {
 	now := p.clock.Now()
-	if p.held && now.Before(p.renewAt) {
-		return true, nil
+	if now.Before(p.nextTry) {
+		return p.held, nil
 	}
-	was := p.held && now.Before(p.renewAt.Add(p.cfg.LockTTL/2))
-	lock, ok, err := p.store.Acquire(ctx, LockName, p.cfg.Owner, p.cfg.LockTTL)
+	lock, ok, err := within(ctx, p.cfg.Timeout, func(ctx context.Context) (store.Lock, bool, error) {
+		return p.store.Acquire(ctx, LockName, p.cfg.Owner, p.cfg.LockTTL)
+	})
 	if err != nil {
-		p.held = was && p.held
 		return false, fmt.Errorf("take the publisher's lock: %w", err)
 	}
-	fresh := ok && (!p.held || lock.Fence != p.lock.Fence)
-	p.lock, p.held, p.renewAt = lock, ok, now.Add(p.cfg.LockTTL/2)
-	if !fresh {
-		return ok, nil
+	if !ok {
+		p.held, p.nextTry = false, now.Add(p.cfg.Announce)
+		return false, nil
 	}
-	if p.sent, err = p.store.Confirmed(ctx, Sent); err != nil {
+	if !p.held || lock.Fence != p.lock.Fence {
 		p.held = false
-		return false, fmt.Errorf("read the publisher's position: %w", err)
+		if err := p.begin(ctx, lock); err != nil {
+			return false, err
+		}
 	}
-	p.recorded = p.sent
-	p.log.Info().Int64("fence", lock.Fence).Stringer("position", p.sent).Msg("publishing")
+	p.lock, p.held, p.nextTry = lock, true, now.Add(p.cfg.LockTTL/2)
 	return true, nil
 }
 
+// begin finds where the publisher before has come to.
+func (p *Publisher) begin(ctx context.Context, lock store.Lock) error {
+	sent, err := p.confirmed(ctx, Sent)
+	if err != nil {
+		return fmt.Errorf("read the publisher's position: %w", err)
+	}
+	p.sent, p.recorded = sent, sent
+	p.log.Info().Int64("fence", lock.Fence).Stringer("position", p.sent).Msg("publishing")
+	return nil
+}
+
+// release forgets the lock; it is taken anew at the next try.
+func (p *Publisher) release() { p.held, p.nextTry = false, time.Time{} }
+
 func (p *Publisher) number(ctx context.Context) (int, error) {
-	head, n, err := p.store.Number(ctx, p.lock, p.cfg.Batch)
+	head, n, err := within(ctx, p.cfg.Timeout, func(ctx context.Context) (event.Position, int, error) {
+		return p.store.Number(ctx, p.lock, p.cfg.Batch)
+	})
 	if err != nil {
 		if errors.Is(err, store.ErrLost) {
-			p.held = false
+			p.release()
 		}
 		return 0, fmt.Errorf("number events: %w", err)
+	}
+	if head.Before(p.sent) {
+		p.release()
+		return 0, fmt.Errorf("number events: %w: its last event is %s, published is %s (A7)", ErrRewound, head, p.sent)
 	}
 	p.head = head
 	return n, nil
@@ -155,11 +160,13 @@ func (p *Publisher) send(ctx context.Context) (more bool, err error) {
 	if !p.sent.Before(p.head) {
 		return false, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
 	events, err := p.store.Events(ctx, p.sent, p.cfg.Batch)
 	if err != nil {
 		return false, fmt.Errorf("read events to publish: %w", err)
 	}
-	if len(events) == 0 { // trimmed: the ledger has them already
+	if len(events) == 0 { // another epoch has begun and has no event yet
 		p.sent = p.head
 		return false, nil
 	}
@@ -173,39 +180,90 @@ func (p *Publisher) send(ctx context.Context) (more bool, err error) {
 	return p.sent.Before(p.head), nil
 }
 
-// tell announces the head and records what was sent, once an interval.
+// tell announces the head, records what was sent and deletes what nobody needs,
+// once an interval. None of the three waits for another that fails.
 func (p *Publisher) tell(ctx context.Context) error {
 	now := p.clock.Now()
 	if now.Sub(p.announced) < p.cfg.Announce {
 		return nil
 	}
 	p.announced = now
-	if p.recorded.Before(p.sent) {
-		if err := p.store.Confirm(ctx, Sent, p.sent); err != nil {
-			return fmt.Errorf("record what was published: %w", err)
-		}
-		p.recorded = p.sent
+	bounded, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	err := p.bus.Announce(bounded, p.head)
+	if err != nil {
+		err = fmt.Errorf("announce the head: %w", err)
 	}
-	if err := p.trim(ctx); err != nil {
-		return err
+	return errors.Join(err, p.record(ctx), p.trim(ctx))
+}
+
+func (p *Publisher) record(ctx context.Context) error {
+	if !p.recorded.Before(p.sent) {
+		return nil
 	}
-	if err := p.bus.Announce(ctx, p.head); err != nil {
-		return fmt.Errorf("announce the head: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	if err := p.store.Confirm(ctx, Sent, p.sent); err != nil {
+		return fmt.Errorf("record what was published: %w", err)
 	}
+	p.recorded = p.sent
 	return nil
+}
+
+func (p *Publisher) confirmed(ctx context.Context, consumer string) (event.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	return p.store.Confirmed(ctx, consumer)
 }
 
 // trim deletes what both the broker and the ledger have.
 func (p *Publisher) trim(ctx context.Context) error {
-	upTo, err := p.store.Confirmed(ctx, Ledger)
+	upTo, err := p.confirmed(ctx, Ledger)
 	if err != nil {
 		return fmt.Errorf("read the ledger's position: %w", err)
 	}
 	if p.recorded.Before(upTo) {
 		upTo = p.recorded
 	}
-	if _, err := p.store.Trim(ctx, upTo, 10*p.cfg.Batch); err != nil {
-		return fmt.Errorf("trim events: %w", err)
+	// Several short transactions rather than a long one: issuing shares them.
+	for range 16 {
+		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+		n, err := p.store.Trim(ctx, upTo, 4*p.cfg.Batch)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("trim events: %w", err)
+		}
+		if n < 4*p.cfg.Batch {
+			break
+		}
 	}
 	return nil
 }
+
+// Close records what was sent and gives the lock up. It may be called again;
+// not while Do runs.
+func (p *Publisher) Close(ctx context.Context) error {
+	if !p.held {
+		return nil
+	}
+	err := p.record(ctx)
+	bounded, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	if lost := p.store.Release(bounded, p.lock); lost != nil {
+		return errors.Join(err, fmt.Errorf("give up the publisher's lock: %w", lost))
+	}
+	p.release()
+	return err
+}
+
+// within bounds a call with two results.
+func within[A, B any](ctx context.Context, d time.Duration, do func(context.Context) (A, B, error)) (A, B, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return do(ctx)
+}
+
+var (
+	_ step.Step  = (*Publisher)(nil)
+	_ step.Waker = (*Publisher)(nil)
+)

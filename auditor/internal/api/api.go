@@ -1,25 +1,10 @@
-// Package api serves the record over HTTP:
-//
-//	GET /v1/audit/entries     search by lease, type, since, until, after, limit
-//	GET /v1/audit/stream      server-sent events from now, or after Last-Event-ID
-//	GET /v1/audit/checkpoint  the latest signed checkpoint (text)
-//	GET /v1/audit/key         the public key that verifies checkpoints (text)
-//
-// What holds: entries are answered from the ledger, never from the stream; the
-// id of a server-sent event is the event's id, so a reader that comes back with
-// Last-Event-ID misses nothing and gets nothing twice; a reader that does not
-// keep up is cut (section E). Authentication is the caller's: the issuer puts
-// these handlers behind its tokens.
 package api
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
 	"sync"
 	"time"
 
@@ -27,19 +12,32 @@ import (
 
 	"github.com/curfew-project/curfew/auditor/internal/catalog"
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
+	"github.com/curfew-project/curfew/auditor/internal/watermark"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
-	"github.com/curfew-project/curfew/shared/lease"
 )
 
-const (
-	defaultLimit = 1000
-	maxLimit     = 10_000
-	maxReaders   = 256
-	writeTimeout = 10 * time.Second
-	heartbeat    = 15 * time.Second
-	streamBatch  = 512
-)
+// Config tunes a [Handler]; the zero value works.
+type Config struct {
+	Readers   int           // of streams at once; 256
+	Searches  int           // at once; 16
+	Within    time.Duration // for a search to wait for the catalogue; 2 s
+	Write     time.Duration // for a reader to take a batch; 10 s
+	Heartbeat time.Duration // 15 s
+	Pace      time.Duration // between two looks of a stream at the ledger; 100 ms
+	Longest   time.Duration // a stream; 1 h
+}
+
+func (c Config) withDefaults() Config {
+	c.Readers = cmp.Or(c.Readers, 256)
+	c.Searches = cmp.Or(c.Searches, 16)
+	c.Within = cmp.Or(c.Within, 2*time.Second)
+	c.Write = cmp.Or(c.Write, 10*time.Second)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
+	c.Pace = cmp.Or(c.Pace, 100*time.Millisecond)
+	c.Longest = cmp.Or(c.Longest, time.Hour)
+	return c
+}
 
 // Handler serves the record.
 type Handler struct {
@@ -47,21 +45,34 @@ type Handler struct {
 	catalog *catalog.Catalog
 	clock   clock.Clock
 	log     zerolog.Logger
+	cfg     Config
 	mux     *http.ServeMux
 
-	mu      sync.Mutex
-	last    event.Position
-	grown   chan struct{} // closed when last moves
-	readers int
+	end      *watermark.Mark // of the ledger
+	readers  chan struct{}   // holds one for each stream
+	searches chan struct{}
+	stop     sync.Once
+	stopped  chan struct{}
 }
 
 // New returns a handler.
-func New(l *ledger.Reader, c *catalog.Catalog, clk clock.Clock, log zerolog.Logger) *Handler {
-	h := &Handler{ledger: l, catalog: c, clock: clk, log: log, mux: http.NewServeMux(), grown: make(chan struct{})}
+func New(l *ledger.Reader, c *catalog.Catalog, clk clock.Clock, log zerolog.Logger, cfg Config) *Handler {
+	cfg = cfg.withDefaults()
+	h := &Handler{
+		ledger: l, catalog: c, clock: clk, log: log, cfg: cfg, mux: http.NewServeMux(), end: watermark.New(),
+		readers: make(chan struct{}, cfg.Readers), searches: make(chan struct{}, cfg.Searches), stopped: make(chan struct{}),
+	}
 	h.mux.HandleFunc("GET /v1/audit/entries", h.entries)
 	h.mux.HandleFunc("GET /v1/audit/stream", h.stream)
 	h.mux.HandleFunc("GET /v1/audit/checkpoint", h.checkpoint)
 	h.mux.HandleFunc("GET /v1/audit/key", h.key)
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			fail(w, http.StatusNotFound) // as the server says it of a path it does not know
+			return
+		}
+		fail(w, http.StatusMethodNotAllowed, "unsupported operation")
+	})
 	return h
 }
 
@@ -69,143 +80,61 @@ func New(l *ledger.Reader, c *catalog.Catalog, clk clock.Clock, log zerolog.Logg
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
 // Grown tells readers that the ledger ends at p.
-func (h *Handler) Grown(p event.Position) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.last = p
-	close(h.grown)
-	h.grown = make(chan struct{})
-}
+func (h *Handler) Grown(p event.Position) { h.end.Set(p) }
 
-func (h *Handler) end() (event.Position, <-chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.last, h.grown
-}
+// Stop ends the streams, and those that begin later; other requests are served
+// on. It may be called again.
+func (h *Handler) Stop() { h.stop.Do(func() { close(h.stopped) }) }
 
-// entry is one event as the API shows it: the fields that people search by in
-// front, everything else in data.
-type entry struct {
-	Epoch   int64      `json:"epoch"`
-	Number  int64      `json:"number"`
-	Type    event.Type `json:"type"`
-	Time    time.Time  `json:"time"`
-	Subject string     `json:"subject"`
-	Version int64      `json:"version,omitempty"`
-	Actor   string     `json:"actor"`
-	Reason  string     `json:"reason,omitempty"`
-	Data    event.Data `json:"data"`
-}
-
-func show(e event.Event) entry {
-	return entry{
-		Epoch: e.Position.Epoch, Number: e.Position.Number, Type: e.Type, Time: e.Time, Subject: e.Subject,
-		Version: e.Data.Version, Actor: e.Data.Actor.Name, Reason: e.Data.Reason, Data: e.Data,
+// enter takes a place in a bounded room; leave gives it back.
+func enter(w http.ResponseWriter, room chan struct{}, what string) (leave func(), ok bool) {
+	select {
+	case room <- struct{}{}:
+		return func() { <-room }, true
+	default:
+		w.Header().Set("Retry-After", "5")
+		fail(w, http.StatusServiceUnavailable, "too many "+what+": try again")
+		return nil, false
 	}
 }
 
-func fail(w http.ResponseWriter, status int, text string) {
+// fail answers in the shape of Vault's errors.
+func fail(w http.ResponseWriter, status int, texts ...string) {
+	if texts == nil {
+		texts = []string{}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string][]string{"errors": {text}})
+	_ = json.NewEncoder(w).Encode(map[string][]string{"errors": texts})
 }
 
-func (h *Handler) fail(w http.ResponseWriter, err error) {
-	h.log.Error().Err(err).Msg("record could not be read")
+// broken answers what the reader can do nothing about.
+func (h *Handler) broken(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // nobody is there to be told, and nothing is wrong
+	}
+	h.log.Error().Err(err).Msg("the record could not be read")
 	fail(w, http.StatusInternalServerError, "the record could not be read; see the server's log")
 }
 
-func (h *Handler) entries(w http.ResponseWriter, r *http.Request) {
-	q, err := parse(r.URL.Query())
-	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	at, err := h.catalog.Find(r.Context(), q)
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	found := make([]entry, 0, len(at))
-	for _, p := range at {
-		e, err := h.read(r.Context(), p)
-		if err != nil {
-			h.fail(w, err)
-			return
-		}
-		found = append(found, show(e))
-	}
-	answer := map[string]any{
-		"request_id": lease.RandomBase62(24), "lease_id": "", "renewable": false, "lease_duration": 0,
-		"data": map[string]any{"entries": found}, "wrap_info": nil, "warnings": nil, "auth": nil,
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer)
-}
-
-func (h *Handler) read(ctx context.Context, p event.Position) (event.Event, error) {
-	for e, err := range h.ledger.Entries(ctx, p.Epoch, p.Number, p.Number) {
-		if err != nil {
-			return event.Event{}, fmt.Errorf("read entry %s: %w", p, err)
-		}
-		return catalog.Decode(e.Data)
-	}
-	return event.Event{}, fmt.Errorf("read entry %s: it is not in the ledger", p)
-}
-
-func parse(v url.Values) (catalog.Query, error) {
-	q := catalog.Query{Subject: v.Get("lease"), Type: v.Get("type"), Limit: defaultLimit}
-	var err error
-	for name, to := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
-		if s := v.Get(name); s != "" {
-			if *to, err = time.Parse(time.RFC3339Nano, s); err != nil {
-				return q, fmt.Errorf("%s is not a time in RFC 3339", name)
-			}
-		}
-	}
-	if s := v.Get("after"); s != "" {
-		if q.After, err = after(s); err != nil {
-			return q, err
-		}
-	}
-	if s := v.Get("limit"); s != "" {
-		if q.Limit, err = strconv.Atoi(s); err != nil || q.Limit < 1 || q.Limit > maxLimit {
-			return q, fmt.Errorf("limit is not a number from 1 to %d", maxLimit)
-		}
-	}
-	return q, nil
-}
-
-// after takes an event id, or a plain number of the first epoch.
-func after(s string) (event.Position, error) {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 {
-		return event.Position{Epoch: 1, Number: n}, nil
-	}
-	p, err := event.ParsePosition(s)
-	if err != nil {
-		return p, errors.New("after is not an event id such as 1-42")
-	}
-	return p, nil
-}
-
-func (h *Handler) checkpoint(w http.ResponseWriter, _ *http.Request) {
-	last, _ := h.end()
+func (h *Handler) checkpoint(w http.ResponseWriter, r *http.Request) {
+	last, _ := h.end.At()
 	note, err := h.ledger.Checkpoint(max(1, last.Epoch))
 	if errors.Is(err, ledger.ErrNoSegment) {
 		fail(w, http.StatusNotFound, "no checkpoint yet")
 		return
 	}
 	if err != nil {
-		h.fail(w, err)
+		h.broken(w, r, err)
 		return
 	}
 	text(w, note)
 }
 
-func (h *Handler) key(w http.ResponseWriter, _ *http.Request) {
+func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 	k, err := h.ledger.PublicKey()
 	if err != nil {
-		h.fail(w, err)
+		h.broken(w, r, err)
 		return
 	}
 	text(w, []byte(k.String()+"\n"))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -9,127 +10,188 @@ import (
 	"github.com/curfew-project/curfew/shared/event"
 )
 
-// stream sends entries as server-sent events (WHATWG HTML, section 9.2): id is
-// the event's id, event its type, data one line of JSON.
+// streamBatch is how many entries a reader has one deadline for.
+const streamBatch = 256
+
+// errEnded: the ledger ended before the place it was said to end at.
+var errEnded = errors.New("the ledger is shorter than it was")
+
+// reader is one stream of server-sent events (WHATWG HTML, section 9.2).
+type reader struct {
+	*Handler
+	w    http.ResponseWriter
+	r    *http.Request
+	out  *http.ResponseController
+	at   event.Position // everything up to here was sent, or filtered out
+	kind string         // the only type that is sent; empty: all
+}
+
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
-	at, grown := h.end()
-	at.Epoch = max(1, at.Epoch)
-	from := r.Header.Get("Last-Event-ID")
-	if from == "" {
-		from = r.URL.Query().Get("after")
-	}
-	if from != "" {
-		p, err := after(from)
-		if err != nil {
-			fail(w, http.StatusBadRequest, err.Error())
-			return
-		}
-		at = p
-	}
-	if !h.enter() {
-		w.Header().Set("Retry-After", "5")
-		fail(w, http.StatusServiceUnavailable, "too many readers of the stream")
+	at, err := h.begin(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	defer h.leave()
-	out := http.NewResponseController(w)
+	leave, ok := enter(w, h.readers, "readers of the stream")
+	if !ok {
+		return
+	}
+	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Accel-Buffering", "no") // or a proxy keeps events to itself
 	w.WriteHeader(http.StatusOK)
-	_ = out.SetWriteDeadline(h.clock.Now().Add(writeTimeout))
-	if out.Flush() != nil {
+	if r.Method == http.MethodHead {
 		return
 	}
-	kind := r.URL.Query().Get("type")
-	for {
-		var err error
-		if at, err = h.send(r, w, out, at, kind); err != nil {
-			return // the reader is gone, too slow, or the ledger cannot be read: it comes back
+	s := &reader{Handler: h, w: w, r: r, out: http.NewResponseController(w), at: at, kind: r.URL.Query().Get("type")}
+	if err := s.run(); err != nil && r.Context().Err() == nil {
+		h.log.Info().Err(err).Stringer("position", s.at).Msg("a stream was cut; its reader may resume")
+	}
+}
+
+// begin is the place after which a stream begins.
+func (h *Handler) begin(r *http.Request) (event.Position, error) {
+	for name := range r.URL.Query() {
+		if name != "type" && name != "after" {
+			return event.Position{}, fmt.Errorf("unknown parameter %q: want type or after", name)
 		}
-		beat, stop := h.clock.Timer(heartbeat)
+	}
+	for _, from := range []string{r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")} {
+		if from != "" {
+			return position(from)
+		}
+	}
+	at, _ := h.end.At()
+	at.Epoch = max(1, at.Epoch)
+	return at, nil
+}
+
+// run sends until the reader is gone or too slow, the stream has lasted long
+// enough, or the ledger cannot be read. Then the reader comes back.
+func (s *reader) run() error {
+	over, stop := s.clock.Timer(s.cfg.Longest)
+	defer stop()
+	beat, stopBeat := s.clock.Timer(s.cfg.Heartbeat)
+	defer func() { stopBeat() }()
+	if err := s.mark(); err != nil {
+		return err
+	}
+	for {
+		_, moved := s.end.At() // before sending: what comes meanwhile wakes
+		if err := s.send(); err != nil {
+			return err
+		}
+		if s.rest() { // what comes meanwhile goes in one look
+			return nil
+		}
 		select {
-		case <-r.Context().Done():
-			stop()
-			return
-		case <-grown:
+		case <-moved:
 		case <-beat:
-			_ = out.SetWriteDeadline(h.clock.Now().Add(writeTimeout))
-			if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil || out.Flush() != nil {
-				stop()
-				return
+			if err := s.mark(); err != nil {
+				return err
 			}
-		}
-		stop()
-		_, grown = h.end()
-	}
-}
-
-// send writes what follows at up to the end, a batch a flush, each with a
-// deadline of its own.
-func (h *Handler) send(r *http.Request, w http.ResponseWriter, out *http.ResponseController, at event.Position, kind string) (event.Position, error) {
-	for {
-		end, _ := h.end()
-		if !at.Before(end) {
-			return at, nil
-		}
-		epoch := at.Epoch
-		if at.Epoch < end.Epoch { // the rest of an earlier segment, then the next one
-			size, err := h.ledger.Size(max(1, epoch))
-			if err != nil {
-				return at, fmt.Errorf("read the size of segment %d: %w", epoch, err)
-			}
-			if at.Number >= size {
-				at = event.Position{Epoch: at.Epoch + 1}
-				continue
-			}
-			end = event.Position{Epoch: epoch, Number: size}
-		}
-		_ = out.SetWriteDeadline(h.clock.Now().Add(writeTimeout))
-		to := min(end.Number, at.Number+streamBatch)
-		for e, err := range h.ledger.Entries(r.Context(), epoch, at.Number+1, to) {
-			if err != nil {
-				return at, fmt.Errorf("read the ledger: %w", err)
-			}
-			ev, err := catalog.Decode(e.Data)
-			if err != nil {
-				return at, err
-			}
-			at = ev.Position
-			if kind == "" || kind == string(ev.Type) {
-				if err := line(w, ev); err != nil {
-					return at, err
-				}
-			}
-		}
-		if err := out.Flush(); err != nil {
-			return at, fmt.Errorf("flush the stream: %w", err)
+			beat, stopBeat = s.clock.Timer(s.cfg.Heartbeat)
+		case <-over:
+			return nil
+		case <-s.r.Context().Done():
+			return nil
+		case <-s.stopped:
+			return nil
 		}
 	}
 }
 
-func line(w http.ResponseWriter, e event.Event) error {
-	body, err := json.Marshal(show(e))
-	if err != nil {
-		return fmt.Errorf("encode event %s: %w", e.Position, err)
+// rest waits for a moment; true: the stream ends.
+func (s *reader) rest() bool {
+	pause, stop := s.clock.Timer(s.cfg.Pace)
+	defer stop()
+	select {
+	case <-pause:
+		return false
+	case <-s.r.Context().Done():
+	case <-s.stopped:
 	}
-	if _, err := fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.Position, e.Type, body); err != nil {
+	return true
+}
+
+// mark gives the reader its place without an event: it resumes there.
+func (s *reader) mark() error {
+	s.deadline()
+	if _, err := fmt.Fprintf(s.w, "id: %s\n\n", s.at); err != nil {
 		return fmt.Errorf("write the stream: %w", err)
+	}
+	return s.flush()
+}
+
+func (s *reader) deadline() { _ = s.out.SetWriteDeadline(s.clock.Now().Add(s.cfg.Write)) } // not every writer can
+
+func (s *reader) flush() error {
+	if err := s.out.Flush(); err != nil {
+		return fmt.Errorf("flush the stream: %w", err)
 	}
 	return nil
 }
 
-func (h *Handler) enter() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.readers >= maxReaders {
-		return false
+// send writes what follows up to the ledger's end, a batch a flush, each with a
+// deadline of its own.
+func (s *reader) send() error {
+	for {
+		end, _ := s.end.At()
+		if !s.at.Before(end) {
+			return nil
+		}
+		select {
+		case <-s.stopped:
+			return nil
+		default:
+		}
+		last := end.Number
+		if s.at.Epoch < end.Epoch { // the rest of an earlier segment, then the next one
+			var err error
+			if last, err = s.ledger.Size(s.at.Epoch); err != nil {
+				return fmt.Errorf("read the size of segment %d: %w", s.at.Epoch, err)
+			}
+			if s.at.Number >= last {
+				s.at = event.Position{Epoch: s.at.Epoch + 1}
+				continue
+			}
+		}
+		if err := s.batch(min(last, s.at.Number+streamBatch)); err != nil {
+			return err
+		}
 	}
-	h.readers++
-	return true
 }
 
-func (h *Handler) leave() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.readers--
+// batch writes the entries after s.at up to number to.
+func (s *reader) batch(to int64) error {
+	s.deadline()
+	for e, err := range s.ledger.Entries(s.r.Context(), s.at.Epoch, s.at.Number+1, to) {
+		if err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		if ev := catalog.Decode(s.at.Epoch, e); s.kind == "" || s.kind == string(ev.Type) {
+			if err := s.write(ev); err != nil {
+				return err
+			}
+		}
+		s.at.Number = e.Number
+	}
+	if s.at.Number < to {
+		return fmt.Errorf("%w: entry %d of epoch %d", errEnded, to, s.at.Epoch)
+	}
+	return s.flush()
+}
+
+// write sends one event: id is the event's id, event its type, data one line of
+// JSON.
+func (s *reader) write(e event.Event) error {
+	body, err := json.Marshal(show(e))
+	if err != nil {
+		return fmt.Errorf("encode event %s: %w", e.Position, err)
+	}
+	if _, err := fmt.Fprintf(s.w, "id: %s\nevent: %s\ndata: %s\n\n", e.Position, e.Type, body); err != nil {
+		return fmt.Errorf("write the stream: %w", err)
+	}
+	return nil
 }

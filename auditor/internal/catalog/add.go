@@ -24,7 +24,7 @@ func (c *Catalog) add(ctx context.Context, events []event.Event, line []byte, ke
 	if err != nil {
 		return c.failed("write catalogue", err)
 	}
-	c.place = p // the only writer is the one goroutine that adds; see Catalog
+	c.place = p
 	c.reached.Set(p.at)
 	return nil
 }

@@ -58,16 +58,16 @@ type place struct {
 	hash   []byte
 }
 
-// Catalog is the open file. All methods are safe for concurrent use; one
-// goroutine adds.
+// Catalog is the open file. Its methods are safe for concurrent use; one
+// [Follower] adds to it.
 type Catalog struct {
 	path    string
 	reached *watermark.Mark
 	damaged atomic.Bool // a statement found out
+	place   place       // the follower's
 
-	mu    sync.RWMutex // of db and place; held while db is used
-	db    *sql.DB
-	place place
+	mu sync.RWMutex // of db: held while it is used
+	db *sql.DB
 }
 
 // Open opens or makes the catalogue file in dir.
@@ -161,8 +161,8 @@ func (c *Catalog) anew(ctx context.Context) error {
 	return c.open(ctx)
 }
 
-// Rebuild empties the catalogue.
-func (c *Catalog) Rebuild(ctx context.Context) error {
+// rebuild empties the catalogue.
+func (c *Catalog) rebuild(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.anew(ctx); err != nil {

@@ -89,7 +89,7 @@ func (f *Follower) recognise(ctx context.Context) error {
 	if damaged := f.catalog.damaged.Load(); damaged || !same {
 		f.log.Warn().Bool("damaged", damaged).Stringer("position", f.catalog.place.at).
 			Msg("the catalogue does not belong to the ledger; making it anew")
-		if err := f.catalog.Rebuild(ctx); err != nil {
+		if err := f.catalog.rebuild(ctx); err != nil {
 			return err
 		}
 	}

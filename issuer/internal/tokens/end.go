@@ -112,7 +112,36 @@ func (g *Registry) revoke(ctx context.Context, r *request.Request, l *lease.Leas
 	if err != nil {
 		return nil, fmt.Errorf("revoke token: %w", err)
 	}
+	// The token is withdrawn, and the revoker takes its descendants in any case;
+	// here they go before the answer, so that none of them works after it.
+	if err := g.endChildren(ctx, l.ID); err != nil {
+		g.log.Warn().Err(err).Str("token_id", string(l.ID)).Msg("child tokens are left to the revoker")
+	}
 	return answer, nil
+}
+
+// endChildren ends the tokens that were made by a token, and theirs.
+func (g *Registry) endChildren(ctx context.Context, parent lease.ID) error {
+	const page = 500
+	q := store.Query{Token: parent, Kind: lease.Token, States: []lease.State{lease.Active}, Limit: page}
+	for {
+		children, err := g.store.Find(ctx, q)
+		if err != nil {
+			return fmt.Errorf("list child tokens: %w", err)
+		}
+		for _, c := range children {
+			if _, err := g.end(ctx, c.ID, lease.System(lease.ActorToken), "its parent token was revoked"); err != nil {
+				return fmt.Errorf("revoke a child token: %w", err)
+			}
+			if err := g.endChildren(ctx, c.ID); err != nil {
+				return err
+			}
+		}
+		if len(children) < page {
+			return nil
+		}
+		q.After = children[len(children)-1].ID
+	}
 }
 
 // end commits revoking, and says whether it did; a token that has ended

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -62,6 +64,7 @@ type EachKey interface {
 type Registry struct {
 	store  Store
 	keys   Keys
+	log    zerolog.Logger
 	system lease.TTLs
 
 	mu      sync.Mutex
@@ -69,8 +72,8 @@ type Registry struct {
 }
 
 // New returns the registry; system bounds the life of tokens.
-func New(s Store, k Keys, system lease.TTLs) *Registry {
-	return &Registry{store: s, keys: k, system: system}
+func New(s Store, k Keys, log zerolog.Logger, system lease.TTLs) *Registry {
+	return &Registry{store: s, keys: k, log: log, system: system}
 }
 
 // attributes are what a token is beyond its lease. They are its lease's plan.

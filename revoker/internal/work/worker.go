@@ -162,15 +162,21 @@ func (w *Worker) stage(ctx context.Context, target, name string, jobs []job) (Re
 	return w.commit(ctx, jobs, outs)
 }
 
+// note records the stages of an outcome at the store's time now, also on the
+// job's own copy of the lease: what follows need not repeat them.
 func (j *job) note(o engine.Outcome, now time.Time) {
+	r := &j.lease.Revocation
 	if o.Disabled && j.stages.DisabledAt.IsZero() {
-		j.stages.DisabledAt = now
+		j.stages.DisabledAt = now.Add(-o.DisabledAgo)
+		r.DisabledAt = j.stages.DisabledAt
 	}
 	if o.SessionsEnded && j.stages.SessionsEndedAt.IsZero() {
 		j.stages.SessionsEndedAt = now
+		r.SessionsEndedAt = now
 	}
 	if o.SessionsNote != "" {
 		j.stages.SessionsNote = o.SessionsNote
+		r.SessionsNote = o.SessionsNote
 	}
 }
 

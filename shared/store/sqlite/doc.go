@@ -30,7 +30,8 @@
 //
 //	another process has the directory      Open: ErrLocked (flock; gone with its process)
 //	a newer program wrote it               Open: ErrNewer
-//	disk full, file held by a backup       the batch is refused, nothing was done
+//	disk full                              what still fits is done, the rest refused
+//	file held by another program           the batch is refused, nothing was done
 //	one item breaks its batch              the batch is halved until it fails alone
 //	COMMIT fails, or its answer is lost    read back by the serial of the commit
 //	I/O error, damaged file                poisoned: every call fails with

@@ -11,10 +11,11 @@ import (
 type fate int
 
 const (
-	// narrow: something in the batch is at fault; it is halved.
+	// narrow: something in the batch is at fault, or too large for what is left
+	// of the disk; the batch is halved.
 	narrow fate = iota
-	// refuse: the database cannot take writes now (disk full, file held by
-	// another program); the whole batch is refused and nothing was done.
+	// refuse: the database takes no writes now (another program, such as a
+	// backup, holds it); the whole batch is refused and nothing was done.
 	refuse
 	// stop: what is on disk is not known any more, or is damaged. An fsync
 	// that failed must not be tried again: the kernel may have dropped the
@@ -31,7 +32,7 @@ func fateOf(err error) fate {
 	switch e.Code() & 0xff { // the low byte is the primary result code
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
 		return stop
-	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM:
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM:
 		return refuse
 	}
 	return narrow

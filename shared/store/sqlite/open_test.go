@@ -107,6 +107,24 @@ func TestAFullDiskRefuses(t *testing.T) {
 	dense(t, s, n)
 }
 
+// A6: an item that does not fit fails alone; its neighbours do.
+func TestWhatFitsIsStored(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	if err := s.LimitPages(t.Context(), 60); err != nil {
+		t.Fatal(err)
+	}
+	huge := begin("a/huge")
+	l := lease.Lease{Kind: lease.Secret, Plan: make([]byte, 1<<20)}
+	huge.Change.Do = lease.Begin{Lease: l}
+	for i, out := range s.Apply(t.Context(), begin("a/1"), huge, begin("a/2")) {
+		if (out.Err != nil) != (i == 1) {
+			t.Errorf("item %d: %v", i, out.Err)
+		}
+	}
+	dense(t, s, 2)
+}
+
 // Close lets calls under way finish: each is done or refused, none is lost.
 func TestCloseUnderLoad(t *testing.T) {
 	t.Parallel()

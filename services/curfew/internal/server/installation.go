@@ -205,6 +205,15 @@ func (i *installation) Derive(purpose string) ([]byte, error) {
 	return ring.Derive(purpose), nil
 }
 
+// DeriveEach lets tokens outlive a change of the master key.
+func (i *installation) DeriveEach(purpose string) ([][]byte, error) {
+	ring, err := i.keyring()
+	if err != nil {
+		return nil, err
+	}
+	return ring.DeriveEach(purpose), nil
+}
+
 // Seal seals for the engines.
 func (i *installation) Seal(plaintext []byte, about string) ([]byte, error) {
 	ring, err := i.keyring()

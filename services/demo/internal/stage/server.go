@@ -16,7 +16,8 @@ import (
 	"github.com/curfew-project/curfew/shared/testkit/server"
 )
 
-// ErrStranger: what answers at the address is not the server that was started.
+// ErrStranger is the error where what answers at the address is not the server
+// that was started.
 var ErrStranger = errors.New("another server answers at the address; it is left alone")
 
 const (
@@ -61,7 +62,7 @@ func (s *Stage) openServer(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the server's log: %w", err)
 	}
-	cmd := exec.Command(s.cfg.Curfew, "server", "-config="+s.Server.Config) //nolint:noctx // it ends in good order: child.stop
+	cmd := exec.Command(s.cfg.Curfew, "server", "-config="+s.Server.Config) //nolint:gosec,noctx // the program is ours, and ends in good order: child.stop
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.environ, s.Dir, log, log
 	s.process, err = start(cmd)
 	if err = errors.Join(err, log.Close()); err != nil { // the child has its own

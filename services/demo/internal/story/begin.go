@@ -124,7 +124,7 @@ func (s *story) login(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("read the table: %w", err), conn.Close(ctx))
 	}
-	s.session = hold(conn, s.clock)
+	s.session = hold(conn, s.clock) //nolint:contextcheck // it ends with the session, or by close
 	n, err := s.sessions(ctx, s.second.user)
 	if err != nil {
 		return err

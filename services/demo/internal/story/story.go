@@ -54,7 +54,7 @@ func (s *story) steps() []step {
 // hold.
 func Tell(ctx context.Context, st *stage.Stage, c clock.Clock, out io.Writer) (err error) {
 	s := &story{teller: &teller{out: out}, stage: st, clock: c}
-	defer func() {
+	defer func() { //nolint:contextcheck // a close happens also where ctx has ended
 		if s.session != nil {
 			err = errors.Join(err, s.session.close())
 		}

@@ -51,29 +51,23 @@ func (t *teller) hide(s secret.Value) {
 	}
 }
 
-// commandLine is a command as one would type it.
+// commandLine is a command as one would type it: a long one with each K=V on a
+// line of its own.
 func commandLine(args []string) string {
 	const width = 76
-	words := []string{"$ curfew"}
+	short, long := "$ curfew", "$ curfew"
 	for _, arg := range args {
-		words = append(words, shellQuote(arg))
-	}
-	if one := strings.Join(words, " "); len(one) <= width {
-		return one
-	}
-	// The verb and its path on the first line, each K=V on one of its own.
-	var b strings.Builder
-	for i, word := range words {
-		switch {
-		case i == 0:
-		case strings.Contains(args[i-1], "=") && !strings.HasPrefix(args[i-1], "-"):
-			b.WriteString(" \\\n      ")
-		default:
-			b.WriteByte(' ')
+		word := shellQuote(arg)
+		short += " " + word
+		if strings.Contains(arg, "=") && !strings.HasPrefix(arg, "-") {
+			long += " \\\n     "
 		}
-		b.WriteString(word)
+		long += " " + word
 	}
-	return b.String()
+	if len(short) <= width {
+		return short
+	}
+	return long
 }
 
 // shellQuote quotes a word for a shell where it must be.

@@ -68,6 +68,7 @@ func (t *Target) shut(ctx context.Context, batch []lease.Lease) ([]engine.Outcom
 	if err != nil {
 		got = slices.Repeat([]disabled{{err: busy("too much waits for the target")}}, len(subjects))
 	}
+	closed := t.clk.Now()
 	var ending []int
 	for n, d := range got {
 		i := at[n]
@@ -83,6 +84,7 @@ func (t *Target) shut(ctx context.Context, batch []lease.Lease) ([]engine.Outcom
 	for k, n := range ending {
 		out[at[n]].Err = errs[k]
 		out[at[n]].SessionsEnded = errs[k] == nil
+		out[at[n]].DisabledAgo = t.clk.Now().Sub(closed)
 	}
 	return out, states
 }

@@ -59,9 +59,15 @@ const (
 func (j *job) fail(err error) { j.state, j.err = settled, err }
 
 // later leaves the job open for another turn, unless it had enough of them.
+// What waited for a lock all that time may wait longer in the solo lane.
 func (j *job) later(err error) {
-	j.state = open
-	if j.attempts++; j.attempts >= tries {
+	j.attempts++
+	switch {
+	case j.attempts < tries:
+		j.state = open
+	case hasCode(err, codeLockTimeout):
+		j.state = slow
+	default:
 		j.fail(err)
 	}
 }
@@ -255,7 +261,7 @@ func (t *Target) turn(ctx context.Context, a act, chunk []*job) {
 	}
 	defer t.writers.give(writer)
 	err = writer.use(ctx, t.settings.Limits.Turn, func(ctx context.Context, l *link) error {
-		return t.commit(ctx, l, a, chunk, t.settings.Limits.Turn/2)
+		return t.commit(ctx, l, a, chunk, transaction{statement: t.settings.Limits.Turn / 2})
 	})
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		settle(chunk, e) // nothing was sent: the target is not there
@@ -281,9 +287,9 @@ func (t *Target) conclude(ctx context.Context, on *lane, a act, chunk []*job) {
 	}
 }
 
-// commit sends a batch and sorts the outcome. It returns an error only where
-// the connection is of no more use.
-func (t *Target) commit(ctx context.Context, l *link, a act, chunk []*job, statement time.Duration) error {
+// commit sends a batch, with the timeouts of tx, and sorts the outcome. It
+// returns an error only where the connection is of no more use.
+func (t *Target) commit(ctx context.Context, l *link, a act, chunk []*job, tx transaction) error {
 	now, err := t.targetNow(ctx, l)
 	if err != nil {
 		for _, j := range chunk {
@@ -291,7 +297,7 @@ func (t *Target) commit(ctx context.Context, l *link, a act, chunk []*job, state
 		}
 		return err
 	}
-	tx := transaction{statement: statement, alone: len(chunk) == 1 && !chunk[0].script().Batchable()}
+	tx.alone = len(chunk) == 1 && !chunk[0].script().Batchable()
 	var live []*job
 	for _, j := range chunk {
 		if want := identityOf(j.lease).SystemID; want != "" && want != l.facts.SystemID {
@@ -421,7 +427,7 @@ func (t *Target) finishAlone(ctx context.Context, a act, jobs []*job) {
 	for _, j := range over {
 		j.state = open
 		err := t.solo.once(ctx, limit, func(ctx context.Context, l *link) error {
-			return t.commit(ctx, l, a, []*job{j}, limit)
+			return t.commit(ctx, l, a, []*job{j}, transaction{statement: limit, lock: limit})
 		})
 		if e, ok := errors.AsType[*engine.Error](err); ok {
 			j.fail(e)

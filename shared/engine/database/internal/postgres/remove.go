@@ -90,6 +90,8 @@ func (t *Target) buryAll(ctx context.Context, jobs []*job, found []disabled, out
 	if len(graves) == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.settings.Limits.Call)
+	defer cancel()
 	var now time.Time
 	err := t.look(ctx, func(ctx context.Context, l *link) (err error) {
 		_, now, err = t.sample(ctx, l)
@@ -164,12 +166,10 @@ func tombstone(name string) unit {
 // taken reports whether a tombstone found the account.
 func taken(err error) bool { return hasCode(err, codeDuplicateObject, codeUniqueViolation) }
 
-// wait sets one tombstone, in the solo lane, and waits for as long as the call
-// may take.
+// wait sets one tombstone, in the solo lane, and waits for as long as ctx
+// lasts.
 func (t *Target) wait(ctx context.Context, name string) error {
 	limit := t.settings.Limits.Call
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
 	return t.solo.once(ctx, limit, func(ctx context.Context, l *link) error {
 		faults, err := l.transact(ctx, transaction{statement: limit, lock: limit, units: []unit{tombstone(name)}})
 		if err != nil {

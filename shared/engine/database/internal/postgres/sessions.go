@@ -205,7 +205,7 @@ func (t *Target) empty(ctx context.Context, rounds *gather.Gatherer[roundIn, rou
 				left += r.left[oid]
 			}
 		}
-		if left == 0 {
+		if left == 0 && len(starting) == 0 {
 			return errs
 		}
 		if ctx.Err() != nil {

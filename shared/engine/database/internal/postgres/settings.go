@@ -59,7 +59,7 @@ type Identity struct {
 type Limits struct {
 	Connect time.Duration // dial and log in (10 s)
 	Turn    time.Duration // a batch in the shared lane; longer goes to the solo lane (5 s)
-	Call    time.Duration // one call of Create, Renew, Disable or Remove (60 s)
+	Call    time.Duration // one stage of a call, and a lease in the solo lane (60 s)
 	Lock    time.Duration // lock_timeout inside a batch (2 s)
 	Hidden  time.Duration // how long a session that is starting is waited for (2 s; C2)
 	Margin  time.Duration // VALID UNTIL beyond the lease (5 s; B8)

@@ -190,7 +190,8 @@ func (w *world) issue(n int, p postgres.Plan) []account {
 }
 
 func (w *world) url(a account, database string, params ...string) string {
-	return w.admin.Cluster().URL(a.user, a.password, database, params...)
+	// A plus is no space to a client of Postgres.
+	return strings.ReplaceAll(w.admin.Cluster().URL(a.user, a.password, database, params...), "+", "%20")
 }
 
 // login opens a session as the leased user.
