@@ -26,10 +26,15 @@ const hang = 5 * time.Minute
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// programs builds bin/ once for all tests, as `make build` does.
+// programs builds bin/ once for all tests, as `make build` does, beside the test
+// binary: the go command removes that folder when the tests have ended.
 var programs = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "curfew-demo-bin-")
+	self, err := os.Executable()
 	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(filepath.Dir(self), "bin")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir, ".", "../curfew", "../examples/subscriber")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	vault "github.com/hashicorp/vault/api"
 	bao "github.com/openbao/openbao/api/v2"
@@ -92,13 +91,4 @@ func statusOf(err error) int {
 		return b.StatusCode
 	}
 	return 0
-}
-
-// secondsOf reads a number of a lookup.
-func secondsOf(a *answer, key string) time.Duration {
-	n, err := a.Data[key].(interface{ Int64() (int64, error) }).Int64()
-	if err != nil {
-		return -1
-	}
-	return time.Duration(n) * time.Second
 }

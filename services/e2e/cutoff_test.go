@@ -64,6 +64,7 @@ func query(ctx context.Context, conn *pgx.Conn) (time.Time, error) {
 
 // cutSetRole: a session that has become another role is still found.
 func cutSetRole(t *testing.T, s *curfew, target *target, cred credential) {
+	t.Helper()
 	conn := target.login(t, cred)
 	_, err := conn.Exec(t.Context(), "SET ROLE readers")
 	must(t, err, "become another role")
@@ -91,6 +92,7 @@ func cutSetRole(t *testing.T, s *curfew, target *target, cred credential) {
 // cutReconnect: a client that logs in again and again is refused from the
 // moment on, and not earlier.
 func cutReconnect(t *testing.T, s *curfew, target *target, cred credential) {
+	t.Helper()
 	var lastWorked, firstRefused time.Time
 	refusals := 0
 	for refusals < 50 {
@@ -113,12 +115,13 @@ func cutReconnect(t *testing.T, s *curfew, target *target, cred credential) {
 	if lastWorked.IsZero() || lastWorked.After(*d.SessionsEndedAt) {
 		t.Errorf("the last login worked at %v; sessions were ended at %v", lastWorked, d.SessionsEndedAt)
 	}
-	target.gone(t, hang, cred.user)
+	target.gone(t, cred.user)
 }
 
 // cutHiding: a client that has authenticated and then waits, where nobody sees
 // it, gets no session after the expiry.
 func cutHiding(t *testing.T, s *curfew, target *target, cred credential) {
+	t.Helper()
 	const delay = 12 // seconds: longer than the lease lives, and than waiting for it to show
 	config, err := pgx.ParseConfig(target.URL(cred.user, cred.password, target.database))
 	must(t, err, "configure the client")
@@ -138,7 +141,7 @@ func cutHiding(t *testing.T, s *curfew, target *target, cred credential) {
 			conn, err := pgx.ConnectConfig(ctx, config.Copy())
 			if err == nil {
 				_, err = query(ctx, conn)
-				closeConn(conn)
+				closeConn(conn) //nolint:contextcheck // also when the time is over
 			}
 			outcomes <- outcome{began, err}
 		})
@@ -165,6 +168,7 @@ func cutHiding(t *testing.T, s *curfew, target *target, cred credential) {
 
 // cutMany: all of many leases end on time.
 func cutMany(t *testing.T, s *curfew, target *target, c client) {
+	t.Helper()
 	var creds []credential
 	for range 40 {
 		creds = append(creds, issue(t, c, "database/creds/app"))

@@ -69,7 +69,7 @@ func TestDevModeNamesTheRest(t *testing.T) {
 // nothingLeft fails if a server in dev mode left a file behind.
 func nothingLeft(tb testing.TB, s *curfew) {
 	tb.Helper()
-	must(tb, filepath.WalkDir(s.home, func(path string, d os.DirEntry, err error) error {
+	must(tb, filepath.WalkDir(s.home, func(path string, _ os.DirEntry, err error) error {
 		if err == nil && path != s.home {
 			tb.Errorf("dev mode left %s", path)
 		}

@@ -137,7 +137,10 @@ func (h *held) round(t *testing.T, s *curfew, c client, after time.Duration) {
 	var clients sync.WaitGroup
 	for range 6 {
 		clients.Go(func() {
-			for ctx.Err() == nil && h.one(c) {
+			for ctx.Err() == nil {
+				if !h.one(c) {
+					return
+				}
 			}
 		})
 	}

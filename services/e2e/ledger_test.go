@@ -69,7 +69,7 @@ func TestStreamAndIndexLost(t *testing.T) {
 		time.Sleep(2 * time.Second) // the brief ones expire while nobody is there
 		s.start(t)
 		for _, cred := range append(brief, revoked) {
-			target.gone(t, hang, cred.user)
+			target.gone(t, cred.user)
 			ended = append(ended, cred)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 // story is one server, one target and one client library.
 type story struct {
+	t      *testing.T // of the chapter that is told
 	server *curfew
 	target *target
 	client
@@ -30,17 +31,26 @@ func TestStory(t *testing.T) {
 				t.Parallel()
 				s := newCurfew(t)
 				target := articleTarget(t, kind, testkit.Durable())
-				st := &story{s, target, connect(t, s)}
+				st := &story{server: s, target: target, client: connect(t, s)}
 				for _, chapter := range []struct {
 					name string
-					tell func(*testing.T)
+					tell func()
 				}{
-					{"server", st.serverIsThere}, {"setup", st.setup}, {"use", st.use}, {"renew", st.renewal},
-					{"revoke", st.revocation}, {"prefix", st.prefix}, {"owned", st.owned}, {"tune", st.tuning},
-					{"token", st.tokens}, {"rotate", st.rotation}, {"frozen", st.frozen}, {"disable", st.disabling},
+					{"server", st.serverIsThere},
+					{"setup", st.setup},
+					{"use", st.use},
+					{"renew", st.renewal},
+					{"revoke", st.revocation},
+					{"prefix", st.prefix},
+					{"owned", st.owned},
+					{"tune", st.tuning},
+					{"token", st.tokens},
+					{"rotate", st.rotation},
+					{"frozen", st.frozen},
+					{"disable", st.disabling},
 				} {
 					// Each goes on where the last one ended.
-					if !t.Run(chapter.name, chapter.tell) {
+					if !t.Run(chapter.name, func(t *testing.T) { st.t = t; chapter.tell() }) {
 						t.FailNow()
 					}
 				}
@@ -49,7 +59,8 @@ func TestStory(t *testing.T) {
 	}
 }
 
-func (s *story) serverIsThere(t *testing.T) {
+func (s *story) serverIsThere() {
+	t := s.t
 	initialized, sealed, version, err := s.health()
 	must(t, err, "health")
 	if !initialized || sealed || version == "" {
@@ -69,7 +80,8 @@ func (s *story) serverIsThere(t *testing.T) {
 }
 
 // setup is S1.1 and S2.1, with the address, port and sslmode of the target.
-func (s *story) setup(t *testing.T) {
+func (s *story) setup() {
+	t := s.t
 	must(t, s.mount("database", "database"), "enable the engine")
 	if err := s.mount("database", "database"); statusOf(err) != http.StatusBadRequest {
 		t.Errorf("enable the engine twice: %v", err)
@@ -108,7 +120,8 @@ func (s *story) setup(t *testing.T) {
 	want(t, "LIST sys/mounts", plain(listed.keys()), `["database/","sys/"]`)
 }
 
-func (s *story) use(t *testing.T) {
+func (s *story) use() {
+	t := s.t
 	cred := issue(t, s, "database/creds/readonly")
 	want(t, "lease_duration", cred.duration, time.Hour)
 	if !strings.HasPrefix(cred.user, "v-root-readonly-") || !strings.HasPrefix(cred.lease, "database/creds/readonly/") {
@@ -125,7 +138,7 @@ func (s *story) use(t *testing.T) {
 	must(t, err, "look the lease up")
 	want(t, "id", found.text("id"), cred.lease)
 	want(t, "last_renewal", found.Data["last_renewal"], nil)
-	s.validUntil(t, cred)
+	s.validUntil(cred)
 	keys, err := s.list("sys/leases/lookup/database/creds/readonly")
 	must(t, err, "list the leases")
 	want(t, "leases", plain(keys.keys()), plain([]string{strings.TrimPrefix(cred.lease, "database/creds/readonly/")}))
@@ -134,7 +147,8 @@ func (s *story) use(t *testing.T) {
 
 // validUntil compares the last fence in the target with the expiry that the
 // server tells: it is 5 s later (B8).
-func (s *story) validUntil(t *testing.T, cred credential) {
+func (s *story) validUntil(cred credential) {
+	t := s.t
 	t.Helper()
 	found, err := s.lookup(cred.lease)
 	must(t, err, "look the lease up")
@@ -151,7 +165,8 @@ func (s *story) validUntil(t *testing.T, cred credential) {
 	}
 }
 
-func (s *story) renewal(t *testing.T) {
+func (s *story) renewal() {
+	t := s.t
 	cred := issue(t, s, "database/creds/readonly")
 	conn := s.target.login(t, cred)
 	for _, c := range []struct {
@@ -168,14 +183,15 @@ func (s *story) renewal(t *testing.T) {
 		if warned := strings.Contains(plain(got.Warnings), "exceeded the effective max_ttl"); warned != c.warned {
 			t.Errorf("renewed by %d s: warnings %v", c.increment, got.Warnings)
 		}
-		s.validUntil(t, cred)
+		s.validUntil(cred)
 	}
 	var one int
 	must(t, conn.QueryRow(t.Context(), "SELECT 1").Scan(&one), "use the session after renewals")
 	must(t, s.revoke(cred.lease, true), "revoke")
 }
 
-func (s *story) revocation(t *testing.T) {
+func (s *story) revocation() {
+	t := s.t
 	for _, sync := range []bool{true, false} {
 		cred := issue(t, s, "database/creds/readonly")
 		conn := s.target.login(t, cred)
@@ -183,7 +199,7 @@ func (s *story) revocation(t *testing.T) {
 		if sync && s.target.exists(t, cred.user) {
 			t.Error("a synchronous revocation answered before the account was gone (C9)")
 		}
-		s.target.gone(t, hang, cred.user)
+		s.target.gone(t, cred.user)
 		if err := conn.Ping(t.Context()); err == nil {
 			t.Error("a session outlived its account")
 		}
@@ -192,26 +208,28 @@ func (s *story) revocation(t *testing.T) {
 		}
 		_, err := s.renew(cred.lease, 0)
 		want(t, "status of a renewal", statusOf(err), http.StatusBadRequest)
-		s.ended(t, cred)
+		s.ended(cred)
 		must(t, s.revoke(cred.lease, sync), "revoke again")
 	}
 }
 
 // ended waits until a lease is not found any more. That is after the account is
 // gone: its absence is proved in between.
-func (s *story) ended(t *testing.T, cred credential) {
+func (s *story) ended(cred credential) {
+	t := s.t
 	t.Helper()
 	eventually(t, hang, func() error {
 		found, err := s.lookup(cred.lease)
 		if statusOf(err) != http.StatusBadRequest {
-			return fmt.Errorf("look up a revoked lease: %v, %v", found, err)
+			return fmt.Errorf("a revoked lease is found: %v (status %d)", found, statusOf(err))
 		}
 		return nil
 	})
 }
 
 // prefix: only the leases below it go, and S2's role leaves nothing behind.
-func (s *story) prefix(t *testing.T) {
+func (s *story) prefix() {
+	t := s.t
 	other := issue(t, s, "database/creds/readonly")
 	for _, sync := range []bool{true, false} {
 		var users []string
@@ -222,7 +240,7 @@ func (s *story) prefix(t *testing.T) {
 		if sync && slices.ContainsFunc(users, func(u string) bool { return s.target.exists(t, u) }) {
 			t.Error("a synchronous revocation answered before the accounts were gone")
 		}
-		s.target.gone(t, hang, users...)
+		s.target.gone(t, users...)
 	}
 	if !s.target.works(t, other) {
 		t.Error("a lease beside the prefix was revoked")
@@ -235,7 +253,8 @@ func (s *story) prefix(t *testing.T) {
 }
 
 // owned: what a leased user made stays, with its rows (C5).
-func (s *story) owned(t *testing.T) {
+func (s *story) owned() {
+	t := s.t
 	_, err := s.write("database/roles/writer", map[string]any{
 		"db_name":             "my-postgres",
 		"creation_statements": s1Creation + ` GRANT USAGE, CREATE ON SCHEMA public TO "{{name}}";`,
@@ -254,7 +273,8 @@ func (s *story) owned(t *testing.T) {
 	s.target.Exec(t, "postgres", "DROP TABLE notes")
 }
 
-func (s *story) tuning(t *testing.T) {
+func (s *story) tuning() {
+	t := s.t
 	must(t, s.tune("database", "5m", "10m"), "tune")
 	all, err := s.mounts()
 	must(t, err, "read the mounts")
@@ -272,7 +292,8 @@ func (s *story) tuning(t *testing.T) {
 }
 
 // tokens: the leases of a token end with it.
-func (s *story) tokens(t *testing.T) {
+func (s *story) tokens() {
+	t := s.t
 	made, err := s.createToken("app-A", "1h")
 	must(t, err, "make a token")
 	want(t, "time to live of the token", made.TokenDuration, 3600)
@@ -292,15 +313,15 @@ func (s *story) tokens(t *testing.T) {
 	must(t, s.revokeToken(made.Token), "revoke the token")
 	_, err = app.read("database/creds/readonly")
 	want(t, "status for a revoked token", statusOf(err), http.StatusForbidden)
-	s.target.gone(t, hang, own.user, childs.user)
+	s.target.gone(t, own.user, childs.user)
 	eventually(t, hang, func() error { // its children follow
 		if _, err := s.as(t, child.Token).lookupSelf(); statusOf(err) != http.StatusForbidden {
-			return fmt.Errorf("the child of a revoked token: %v", err)
+			return fmt.Errorf("the child of a revoked token is answered with %d", statusOf(err))
 		}
 		return nil
 	})
-	s.ended(t, own)
-	s.ended(t, childs)
+	s.ended(own)
+	s.ended(childs)
 	if !s.target.works(t, roots) {
 		t.Error("another token's lease was revoked")
 	}
@@ -308,7 +329,8 @@ func (s *story) tokens(t *testing.T) {
 }
 
 // rotation: users that are issued do not notice (S2.2).
-func (s *story) rotation(t *testing.T) {
+func (s *story) rotation() {
+	t := s.t
 	_, err := s.write("database/rotate-root/my-postgresql", nil)
 	if statusOf(err) != http.StatusBadRequest || !strings.Contains(err.Error(), "database/config/my-postgres") {
 		t.Errorf("a password that another connection uses was rotated, or it was not named: %v (B11)", err)
@@ -336,7 +358,8 @@ func (s *story) rotation(t *testing.T) {
 }
 
 // frozen: what happens to a role changes no live lease (A2).
-func (s *story) frozen(t *testing.T) {
+func (s *story) frozen() {
+	t := s.t
 	cred := issue(t, s, "database/creds/app-readonly")
 	must(t, s.remove("database/roles/app-readonly"), "delete the role")
 	_, err := s.read("database/creds/app-readonly")
@@ -352,7 +375,8 @@ func (s *story) frozen(t *testing.T) {
 	}
 }
 
-func (s *story) disabling(t *testing.T) {
+func (s *story) disabling() {
+	t := s.t
 	must(t, s.mount("team-b", "database"), "enable a second engine")
 	s.target.Exec(t, "postgres", "ALTER ROLE vault_admin PASSWORD 's3cr3t'")
 	var users []string
@@ -371,7 +395,7 @@ func (s *story) disabling(t *testing.T) {
 	if r := s.server.mustSend(t, http.MethodGet, "/v1/team-b/creds/app", ""); r.status != http.StatusNotFound {
 		t.Errorf("read below a disabled engine: %d %s", r.status, r.body)
 	}
-	s.target.gone(t, hang, users...)
+	s.target.gone(t, users...)
 	all, err := s.mounts()
 	must(t, err, "read the mounts")
 	if _, ok := all["team-b/"]; ok {

@@ -65,8 +65,8 @@ func articleTarget(tb testing.TB, kind testkit.AdminKind, options ...testkit.Opt
 }
 
 // template is the connection_url of the target.
-func (t *target) template(params ...string) string {
-	u, err := url.Parse(t.URL("u", "p", t.database, params...))
+func (t *target) template() string {
+	u, err := url.Parse(t.URL("u", "p", t.database))
 	if err != nil {
 		return ""
 	}
@@ -118,9 +118,9 @@ func issue(tb testing.TB, c client, path string) credential {
 
 // login opens a session as the leased user. The session is closed after the
 // test if it is still there.
-func (t *target) login(tb testing.TB, cred credential, params ...string) *pgx.Conn {
+func (t *target) login(tb testing.TB, cred credential) *pgx.Conn {
 	tb.Helper()
-	conn, err := t.tryLogin(tb.Context(), cred, params...)
+	conn, err := t.tryLogin(tb.Context(), cred)
 	must(tb, err, "log in as "+cred.user)
 	tb.Cleanup(func() { closeConn(conn) })
 	return conn
@@ -133,10 +133,10 @@ func closeConn(conn *pgx.Conn) {
 }
 
 // tryLogin is a login that may be refused.
-func (t *target) tryLogin(ctx context.Context, cred credential, params ...string) (*pgx.Conn, error) {
+func (t *target) tryLogin(ctx context.Context, cred credential) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, hang)
 	defer cancel()
-	return pgx.Connect(ctx, t.URL(cred.user, cred.password, t.database, params...))
+	return pgx.Connect(ctx, t.URL(cred.user, cred.password, t.database))
 }
 
 // works reports whether a credential logs in and reads the table.
@@ -205,9 +205,9 @@ func (t *target) super(tb testing.TB, database string) *pgx.Conn {
 }
 
 // gone waits until an account is not there any more.
-func (t *target) gone(tb testing.TB, within time.Duration, users ...string) {
+func (t *target) gone(tb testing.TB, users ...string) {
 	tb.Helper()
-	eventually(tb, within, func() error {
+	eventually(tb, hang, func() error {
 		for _, user := range users {
 			if t.exists(tb, user) {
 				return fmt.Errorf("account %s is still there", user)

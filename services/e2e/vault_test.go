@@ -64,7 +64,7 @@ func (v *vaultClient) mounts() (map[string]mounted, error) {
 }
 
 func (v *vaultClient) tune(path, defaultTTL, maxTTL string) error {
-	return v.api.Sys().TuneMount(path, vault.MountConfigInput{DefaultLeaseTTL: defaultTTL, MaxLeaseTTL: maxTTL})
+	return v.api.Sys().TuneMountAllowNil(path, vault.TuneMountConfigInput{DefaultLeaseTTL: &defaultTTL, MaxLeaseTTL: &maxTTL})
 }
 
 func (v *vaultClient) unmount(path string) error { return v.api.Sys().Unmount(path) }

@@ -95,9 +95,9 @@ func TestBrokerAwayForLong(t *testing.T) {
 		w.append(t, 10)
 		synctest.Wait()
 		w.broker.play(away)
-		for range 60 {
+		for range 20 {
 			w.append(t, 5)
-			time.Sleep(time.Minute)
+			time.Sleep(30 * time.Second)
 		}
 		synctest.Wait()
 		head, err := w.fake.Head(t.Context())

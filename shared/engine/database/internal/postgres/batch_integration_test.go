@@ -17,11 +17,11 @@ import (
 )
 
 // creationsOf prepares n leases of a plan.
-func creationsOf(t testing.TB, n int, p postgres.Plan) []engine.Creation {
-	t.Helper()
+func creationsOf(tb testing.TB, n int, p postgres.Plan) []engine.Creation {
+	tb.Helper()
 	out := make([]engine.Creation, n)
 	for i := range out {
-		out[i] = engine.Creation{Lease: intent(t, p), Secret: secretOf("pw-" + lease.RandomBase62(24))}
+		out[i] = engine.Creation{Lease: intent(tb, p), Secret: secretOf("pw-" + lease.RandomBase62(24))}
 	}
 	return out
 }
@@ -29,7 +29,8 @@ func creationsOf(t testing.TB, n int, p postgres.Plan) []engine.Creation {
 // One lease at fault in a batch costs its neighbours nothing (B5).
 func TestOneBadLeaseOfAHundred(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		p := plan(createLogin, `GRANT SELECT ON items TO "{{name}}"`)
 		w.removed(w.issue(1, p)...) // proven: from now on it shares batches
 		batch := creationsOf(t, 100, p)
@@ -54,7 +55,8 @@ func TestOneBadLeaseOfAHundred(t *testing.T) {
 // role, and none of another (B5).
 func TestParseErrorStaysWithItsLease(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		good, bad := s1(), plan(createLogin, `GRANT SELECT ON items TOO "{{name}}"`)
 		w.removed(w.issue(1, good)...)
 		batch := append(creationsOf(t, 5, good), creationsOf(t, 3, bad)...)
@@ -80,7 +82,8 @@ func TestParseErrorStaysWithItsLease(t *testing.T) {
 // other leases of the batch do not suffer (B1).
 func TestFence(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		p := plan(createLogin)
 		w.removed(w.issue(1, p)...)
 		batch := creationsOf(t, 10, p)
@@ -109,7 +112,8 @@ func TestFence(t *testing.T) {
 // held up until after the deadline does not happen.
 func TestFenceAfterSlowStatements(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		l := intent(t, plan(createLogin, `SELECT pg_sleep(1.5)`))
 		l.CreateDeadline = time.Now().Add(time.Second)
 		c := w.Create(t.Context(), []engine.Creation{{Lease: l, Secret: secretOf("abcdefgh")}})[0]
@@ -127,7 +131,8 @@ func TestRollbackWaitsForAnOpenCreation(t *testing.T) {
 	for _, commits := range []bool{true, false} {
 		t.Run(map[bool]string{true: "commits", false: "does not"}[commits], func(t *testing.T) {
 			t.Parallel()
-			eachAdmin(t, func(t *testing.T, w *world) {
+			eachAdmin(t, func(w *world) {
+				t := w.t
 				l := intent(t, s1())
 				l.CreateDeadline = time.Now()
 				creator := w.admin.Connect(t)
@@ -159,7 +164,8 @@ func TestRollbackWaitsForAnOpenCreation(t *testing.T) {
 
 func TestRollbackBeforeTheDeadlineHasToWait(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		created := w.issue(1, s1())[0]
 		created.lease.ActivatedAt, created.lease.Handle = time.Time{}, nil // its answer was lost
 		never := intent(t, s1())
@@ -192,7 +198,8 @@ func TestRollbackBeforeTheDeadlineHasToWait(t *testing.T) {
 // Many intents that were never carried out are buried in one batch.
 func TestRollbackOfManyIntents(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		batch := make([]lease.Lease, 300)
 		for i := range batch {
 			batch[i] = intent(t, s1())
@@ -267,7 +274,8 @@ func concurrentGrants(t *testing.T, w *world) {
 // gone afterwards (B4).
 func TestStatementsThatChangeTheSession(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		group := "group_" + w.admin.User
 		run(t, w.super(), `CREATE ROLE `+group)
 		run(t, w.super(), `GRANT `+group+` TO `+w.admin.User)
@@ -288,7 +296,8 @@ func TestStatementsThatChangeTheSession(t *testing.T) {
 // for it (B7).
 func TestSlowLeaseDelaysNobody(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		quick, slow := plan(createLogin), plan(createLogin, `SELECT pg_sleep(3)`)
 		l := intent(t, slow)
 		done := make(chan engine.Created, 1)
@@ -317,7 +326,8 @@ func TestSlowLeaseDelaysNobody(t *testing.T) {
 // A role's own revocation_statements that hang cannot keep an account alive.
 func TestRevocationStatementsThatHang(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		p := plan(createLogin)
 		p.Revocation = []string{`SELECT pg_sleep(600)`}
 		a := w.issue(1, p)[0]
@@ -345,7 +355,7 @@ func TestFullQueueIsBusy(t *testing.T) {
 // A batch larger than a message is cut (B5).
 func TestLargeBatch(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
 		p := plan(createLogin, `COMMENT ON ROLE "{{name}}" IS '`+strings.Repeat("x", 20_000)+`'`)
 		w.removed(w.issue(300, p)...)
 	})

@@ -26,7 +26,7 @@ func (t *Target) cleanAll(ctx context.Context, jobs []*job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.settings.Limits.Call)
 	defer cancel()
 	rooms := &rooms{target: t, lanes: map[string]*lane{}}
-	defer rooms.close()
+	defer rooms.close(ctx)
 	for _, j := range rest {
 		if ctx.Err() != nil {
 			j.err = busy("the target is too slow for what waits for it")
@@ -206,8 +206,8 @@ func (r *rooms) in(ctx context.Context, l *link, database string, limit time.Dur
 	return room.use(ctx, limit, do)
 }
 
-func (r *rooms) close() {
+func (r *rooms) close(ctx context.Context) {
 	for _, l := range r.lanes {
-		_ = l.close(context.Background()) // nobody else uses it
+		_ = l.close(context.WithoutCancel(ctx)) // nobody else uses it: there is no wait
 	}
 }

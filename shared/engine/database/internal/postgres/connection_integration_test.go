@@ -18,7 +18,8 @@ import (
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		r, err := w.Verify(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -95,7 +96,8 @@ func TestMissingGrantIsSpelledOut(t *testing.T) {
 
 func TestAccountThatCannotLogIn(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		c := w.Create(t.Context(), creationsOf(t, 1, plan(`CREATE ROLE "{{name}}" PASSWORD '{{password}}'`)))[0]
 		kind(t, c.Err, engine.Refused, "LOGIN")
 	})
@@ -142,15 +144,15 @@ func TestSecretsStayOutOfTheServerLog(t *testing.T) {
 	}
 }
 
-func serverVersion(t testing.TB, c *testkit.Cluster) int {
-	t.Helper()
-	return value[int](t, testkit.Connect(t, c.AdminURL("postgres")), `SELECT current_setting('server_version_num')::int`)
+func serverVersion(tb testing.TB, c *testkit.Cluster) int {
+	tb.Helper()
+	return value[int](tb, testkit.Connect(tb, c.AdminURL("postgres")), `SELECT current_setting('server_version_num')::int`)
 }
 
 // With password_authentication=password the server gets the password itself.
 func TestPasswordAuthentication(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
 		p := s1()
 		p.Authentication = postgres.Password
 		a := w.issue(1, p)[0]
@@ -163,7 +165,8 @@ func TestPasswordAuthentication(t *testing.T) {
 // rotation is at (B11).
 func TestRotation(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		old, _ := w.creds.get()
 		next := "next-" + lease.RandomBase62(20)
 		w.creds.set(old, next) // (1)

@@ -70,7 +70,7 @@ func (t *Target) creation(c *engine.Creation) *job {
 		return j
 	}
 	salt := make([]byte, scram.SaltLen)
-	rand.Read(salt) //nolint:errcheck // crypto/rand.Read never fails, it ends the process
+	rand.Read(salt) // never fails, it ends the process
 	text, err := scram.Verifier(c.Secret.Reveal(), salt, cmp.Or(j.plan.Iterations, scram.DefaultIterations))
 	if err != nil {
 		j.fail(&engine.Error{Kind: engine.Internal, Message: "the password cannot be hashed", Err: err})

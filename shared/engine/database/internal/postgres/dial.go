@@ -153,7 +153,7 @@ func (d *dialer) dial(ctx context.Context, database string) (*link, error) {
 		return nil, err
 	}
 	if err := l.greet(ctx); err != nil {
-		l.close()
+		l.close(ctx)
 		return nil, err
 	}
 	return l, nil
@@ -188,7 +188,7 @@ func (d *dialer) login(ctx context.Context, database string) (*link, error) {
 		return nil, d.explain(database, err, current, again, pending)
 	}
 	if err := d.creds.Promote(ctx, pending); err != nil {
-		l.close()
+		l.close(ctx)
 		return nil, &engine.Error{Kind: engine.Internal, Message: "the rotated password of the connection could not be stored", Err: err}
 	}
 	return l, nil

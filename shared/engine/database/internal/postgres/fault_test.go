@@ -143,7 +143,7 @@ func (w *world) through(t *testing.T, at int, heard, dead bool) (*world, *cutter
 // everyCut runs a test with the connection cut at the first query, the second,
 // and so on, until the work needs fewer queries than that; each in both ways,
 // with and without the network coming back.
-func everyCut(t *testing.T, test func(t *testing.T, healthy, faulty *world)) {
+func everyCut(t *testing.T, test func(healthy, faulty *world)) {
 	t.Helper()
 	for _, kind := range testkit.AdminKinds() {
 		for _, heard := range []bool{false, true} {
@@ -159,7 +159,7 @@ func everyCut(t *testing.T, test func(t *testing.T, healthy, faulty *world)) {
 						ok := t.Run(strconv.Itoa(at), func(t *testing.T) {
 							healthy := settle(t, admin)
 							faulty, c := healthy.through(t, at, heard, dead)
-							test(t, healthy, faulty)
+							test(healthy, faulty)
 							if done = c.done(); !done && at < least {
 								t.Fatalf("the work took %d queries: the test is void", at-1)
 							}
@@ -178,7 +178,8 @@ func everyCut(t *testing.T, test func(t *testing.T, healthy, faulty *world)) {
 // it does not report can be rolled back without a trace (A8, B1).
 func TestCreateOverACutConnection(t *testing.T) {
 	t.Parallel()
-	everyCut(t, func(t *testing.T, healthy, faulty *world) {
+	everyCut(t, func(healthy, faulty *world) {
+		t := healthy.t
 		batch := creations3(t)
 		for i, c := range faulty.Create(t.Context(), batch) {
 			l := batch[i].Lease
@@ -202,12 +203,12 @@ func TestCreateOverACutConnection(t *testing.T) {
 	})
 }
 
-func creations3(t *testing.T) []engine.Creation {
-	t.Helper()
+func creations3(tb testing.TB) []engine.Creation {
+	tb.Helper()
 	out := make([]engine.Creation, 3)
 	p := s1()
 	for i := range out {
-		out[i] = engine.Creation{Lease: intent(t, p), Secret: secretOf("pw-" + lease.RandomBase62(24))}
+		out[i] = engine.Creation{Lease: intent(tb, p), Secret: secretOf("pw-" + lease.RandomBase62(24))}
 	}
 	return out
 }
@@ -216,7 +217,8 @@ func creations3(t *testing.T) []engine.Creation {
 // done again from the beginning (C1, C7).
 func TestRevocationOverACutConnection(t *testing.T) {
 	t.Parallel()
-	everyCut(t, func(t *testing.T, healthy, faulty *world) {
+	everyCut(t, func(healthy, faulty *world) {
+		t := healthy.t
 		a := healthy.issue(1, s2())[0]
 		conn := healthy.login(a)
 		oid := value[uint32](t, healthy.super(), `SELECT oid FROM pg_roles WHERE rolname = $1`, a.user)
@@ -271,8 +273,8 @@ func TestWorkWhileSessionsAreEnded(t *testing.T) {
 			var killer sync.WaitGroup
 			defer killer.Wait()
 			defer stop()
+			conn := testkit.Connect(t, w.admin.Cluster().AdminURL("postgres"))
 			killer.Go(func() {
-				conn := testkit.Connect(t, w.admin.Cluster().AdminURL("postgres"))
 				for ctx.Err() == nil {
 					_, _ = conn.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND application_name = 'curfew/test' AND random() < 0.3`, w.admin.User)
 				}

@@ -46,13 +46,13 @@ func (l *lane) with(ctx context.Context, have *link, budget time.Duration, do fu
 	select {
 	case <-l.closed:
 		if have != nil {
-			have.close()
+			have.close(ctx)
 		}
 		return nil, errClosed
 	default:
 	}
 	if have != nil && !l.answers(ctx, have) {
-		have.close()
+		have.close(ctx)
 		have = nil
 	}
 	if have == nil {
@@ -66,7 +66,7 @@ func (l *lane) with(ctx context.Context, have *link, budget time.Duration, do fu
 	err := do(ctx, have)
 	have.used = l.dialer.clk.Now()
 	if lost(err) || have.conn.IsClosed() || have.conn.TxStatus() != 'I' {
-		have.close()
+		have.close(ctx)
 		return nil, err
 	}
 	return have, err
@@ -104,7 +104,7 @@ func (l *lane) again(ctx context.Context, budget time.Duration, do func(context.
 // once is use on a connection that serves nobody else afterwards.
 func (l *lane) once(ctx context.Context, budget time.Duration, do func(context.Context, *link) error) error {
 	return l.use(ctx, budget, func(ctx context.Context, link *link) error {
-		defer link.close()
+		defer link.close(ctx)
 		return do(ctx, link)
 	})
 }
@@ -115,7 +115,7 @@ func (l *lane) close(ctx context.Context) error {
 	select {
 	case link := <-l.slot:
 		if link != nil {
-			link.close()
+			link.close(ctx)
 		}
 		l.slot <- nil
 		return nil

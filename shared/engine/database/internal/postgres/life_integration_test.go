@@ -14,7 +14,8 @@ import (
 
 func TestLifeOfACredential(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		a := w.issue(1, s1())[0]
 		conn := w.login(a)
 		if n := value[int](t, conn, `SELECT count(*) FROM items`); n != 2 {
@@ -50,7 +51,8 @@ func TestLifeOfACredential(t *testing.T) {
 
 func TestRenewOfAnAccountThatIsGone(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		kept, gone := w.issue(1, s1())[0], w.issue(1, s1())[0]
 		w.removed(gone)
 		errs := w.Renew(t.Context(), []engine.Renewal{
@@ -66,7 +68,8 @@ func TestRenewOfAnAccountThatIsGone(t *testing.T) {
 
 func TestLeaseWithoutEnd(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		l := intent(t, s1())
 		l.TTL = 0
 		c := w.Create(t.Context(), []engine.Creation{{Lease: l}})[0]
@@ -90,7 +93,8 @@ func TestLeaseWithoutEnd(t *testing.T) {
 // safe default has to (C5).
 func TestRoleOfArticleS2LeavesNothing(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		before := value[int](t, w.super(), `SELECT count(*) FROM pg_default_acl`)
 		w.removed(w.issue(3, s2())...)
 		if n := value[int](t, w.super(), `SELECT count(*) FROM pg_default_acl`); n != before {
@@ -111,7 +115,8 @@ func TestOwnedTableSurvives(t *testing.T) {
 		name := map[bool]string{false: "reassign", true: "drop"}[drop]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachAdmin(t, func(t *testing.T, w *world) {
+			eachAdmin(t, func(w *world) {
+				t := w.t
 				elsewhere := w.admin.NewDatabase(t)
 				for _, db := range []string{w.admin.Database, elsewhere} {
 					run(t, testkit.Connect(t, w.admin.URLTo(db)), `GRANT CREATE ON SCHEMA public TO PUBLIC`)
@@ -147,7 +152,8 @@ func TestOwnedTableSurvives(t *testing.T) {
 
 func TestReassignToAnother(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		heir := "heir_" + w.admin.User
 		run(t, w.super(), `CREATE ROLE `+heir)
 		run(t, w.super(), `GRANT CREATE ON SCHEMA public TO PUBLIC`)
@@ -189,7 +195,8 @@ func TestPrivilegeOfAnotherGrantorIsNamed(t *testing.T) {
 
 func TestRenamedAccountIsFoundByItsOID(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		a := w.issue(1, s1())[0]
 		other := "renamed_" + w.admin.User
 		run(t, w.super(), `ALTER ROLE "`+a.user+`" RENAME TO `+other)

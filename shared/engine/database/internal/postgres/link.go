@@ -79,7 +79,7 @@ func (l *link) run(ctx context.Context, sql string) (completed []*pgconn.Result,
 func (l *link) query(ctx context.Context, sql string) ([][]string, error) {
 	results, err := l.run(ctx, "BEGIN READ ONLY;"+l.guard(l.dialer.limits.Turn)+";SET LOCAL search_path=pg_catalog;"+sql+";COMMIT")
 	if err != nil {
-		return nil, l.rollback(err)
+		return nil, l.rollback(ctx, err)
 	}
 	return rows(results[len(results)-2]), nil
 }
@@ -96,18 +96,18 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(max(1, d.Mi
 
 // rollback ends a transaction that failed with err, and returns err. A link
 // that cannot is closed.
-func (l *link) rollback(err error) error {
+func (l *link) rollback(ctx context.Context, err error) error {
 	if l.conn.IsClosed() || lost(err) {
-		l.close()
+		l.close(ctx)
 		return err
 	}
 	if l.conn.TxStatus() == 'I' {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), rollbackBudget) // what failed may be the caller's context
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackBudget) // what failed may be ctx
 	defer cancel()
 	if _, failed := l.run(ctx, "ROLLBACK"); failed != nil {
-		l.close()
+		l.close(ctx)
 	}
 	return err
 }
@@ -125,8 +125,9 @@ func rows(r *pgconn.Result) [][]string {
 	return out
 }
 
-func (l *link) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), rollbackBudget)
+// close ends the connection, also after ctx has ended.
+func (l *link) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackBudget)
 	defer cancel()
 	_ = l.conn.Close(ctx) // nothing depends on an orderly end
 }

@@ -14,7 +14,7 @@ import (
 // with both.
 func (t *Target) SetPassword(ctx context.Context, password secret.Value) error {
 	salt := make([]byte, scram.SaltLen)
-	rand.Read(salt) //nolint:errcheck // crypto/rand.Read never fails, it ends the process
+	rand.Read(salt) // never fails, it ends the process
 	verifier, err := scram.Verifier(password.Reveal(), salt, scram.DefaultIterations)
 	if err != nil {
 		return &engine.Error{Kind: engine.Invalid, Message: "the new password cannot be hashed", Err: err}
@@ -38,6 +38,6 @@ func (t *Target) TryLogin(ctx context.Context, password secret.Value) error {
 	if err != nil {
 		return t.main.explain(t.main.config.Database, err, password)
 	}
-	l.close()
+	l.close(ctx)
 	return nil
 }

@@ -27,11 +27,11 @@ func (w *world) alive(oid uint32) int {
 	return value[int](w.t, conn, `SELECT count(*) FROM pg_stat_activity WHERE usesysid = $1`, oid)
 }
 
-func oidOf(t testing.TB, a account) uint32 {
-	t.Helper()
+func oidOf(tb testing.TB, a account) uint32 {
+	tb.Helper()
 	h, err := postgres.DecodeHandle(a.lease.Handle)
 	if err != nil || h.RoleOID == 0 || h.SystemID == "" || h.Timeline == 0 {
-		t.Fatalf("handle %+v: %v", h, err)
+		tb.Fatalf("handle %+v: %v", h, err)
 	}
 	return h.RoleOID
 }
@@ -39,7 +39,8 @@ func oidOf(t testing.TB, a account) uint32 {
 // A session that did SET ROLE still counts as the one who logged in (C2).
 func TestSessionAfterSetRoleEnds(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		group := "readers_" + w.admin.User
 		run(t, w.super(), `CREATE ROLE `+group)
 		run(t, w.super(), `GRANT SELECT ON items TO `+group)
@@ -68,7 +69,8 @@ func TestSessionAfterSetRoleEnds(t *testing.T) {
 // has returned.
 func TestReconnectLoopIsShutOut(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		a := w.issue(1, s1())[0]
 		ctx, stop := context.WithCancel(t.Context())
 		var loops sync.WaitGroup
@@ -85,7 +87,7 @@ func TestReconnectLoopIsShutOut(t *testing.T) {
 						started <- true
 					}
 					_, _ = conn.Exec(ctx, `SELECT pg_sleep(0.01)`)
-					_ = conn.Close(context.Background())
+					_ = conn.Close(context.WithoutCancel(ctx))
 				}
 			})
 		}
@@ -170,7 +172,8 @@ func finds(r postgres.Report, code string) bool {
 // Sessions whose account was dropped by hand are found by the sweep (C2).
 func TestGhostsEnd(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		a, b := w.issue(1, plan(createLogin))[0], w.issue(1, plan(createLogin))[0]
 		ghost, other := w.login(a), w.login(b)
 		run(t, w.super(), `DROP ROLE "`+a.user+`"`)
@@ -191,7 +194,8 @@ func TestGhostsEnd(t *testing.T) {
 // Disable does not wait behind a creation that hangs, nor behind a drop (B7).
 func TestDisableIsNotBehindWork(t *testing.T) {
 	t.Parallel()
-	eachAdmin(t, func(t *testing.T, w *world) {
+	eachAdmin(t, func(w *world) {
+		t := w.t
 		a := w.issue(1, s1())[0]
 		blocker := w.super()
 		run(t, blocker, `BEGIN`)

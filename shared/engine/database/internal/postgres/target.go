@@ -71,7 +71,7 @@ func New(creds Credentials, clk clock.Clock, notes Notes, s Settings) (*Target, 
 // Identify connects and returns which system answers.
 func (t *Target) Identify(ctx context.Context) (Identity, error) {
 	var id Identity
-	err := t.look(ctx, func(ctx context.Context, l *link) error {
+	err := t.look(ctx, func(_ context.Context, l *link) error {
 		id = l.facts.Identity
 		return nil
 	})

@@ -105,10 +105,10 @@ func (l *link) transact(ctx context.Context, tx transaction) (faults []error, er
 		}
 		at, ours := l.traced(m, err)
 		if !ours || at.unit < 0 {
-			return nil, l.rollback(tx.whole(at, err))
+			return nil, l.rollback(ctx, tx.whole(at, err))
 		}
 		if ctx.Err() != nil {
-			return nil, l.rollback(err)
+			return nil, l.rollback(ctx, err)
 		}
 		faults[at.unit] = tx.units[at.unit].fault(at.step, err)
 		next = at.unit + 1

@@ -101,34 +101,34 @@ func template(a *testkit.Admin, params ...string) string {
 	return url
 }
 
-func settle(t testing.TB, a *testkit.Admin, change ...func(*postgres.Settings)) *world {
-	t.Helper()
+func settle(tb testing.TB, a *testkit.Admin, change ...func(*postgres.Settings)) *world {
+	tb.Helper()
 	s := postgres.Settings{URL: template(a), Username: a.User, Program: "test"}
 	for _, c := range change {
 		c(&s)
 	}
-	w := &world{t: t, admin: a, creds: &passwords{current: a.Password}, notes: &notebook{}}
+	w := &world{t: tb, admin: a, creds: &passwords{current: a.Password}, notes: &notebook{}}
 	var err error
 	if w.Target, err = postgres.New(w.creds, clock.System{}, w.notes, s); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), hangs)
 		defer cancel()
 		if err := w.Close(ctx); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return w
 }
 
 // eachAdmin runs a test as a superuser and as an admin with CREATEROLE (C4).
-func eachAdmin(t *testing.T, test func(t *testing.T, w *world), change ...func(*postgres.Settings)) {
+func eachAdmin(t *testing.T, test func(w *world), change ...func(*postgres.Settings)) {
 	t.Helper()
 	for _, kind := range testkit.AdminKinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			test(t, settle(t, testkit.SharedPostgres(t).CreateAdmin(t, kind), change...))
+			test(settle(t, testkit.SharedPostgres(t).CreateAdmin(t, kind), change...))
 		})
 	}
 }
@@ -146,11 +146,11 @@ func s2() postgres.Plan {
 }
 
 // intent is a lease as it is when its creation begins.
-func intent(t testing.TB, p postgres.Plan) lease.Lease {
-	t.Helper()
+func intent(tb testing.TB, p postgres.Plan) lease.Lease {
+	tb.Helper()
 	frozen, err := p.Encode()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	now := time.Now()
 	return lease.Lease{
@@ -195,9 +195,9 @@ func (w *world) url(a account, database string, params ...string) string {
 }
 
 // login opens a session as the leased user.
-func (w *world) login(a account, params ...string) *pgx.Conn {
+func (w *world) login(a account) *pgx.Conn {
 	w.t.Helper()
-	return testkit.Connect(w.t, w.url(a, w.admin.Database, params...))
+	return testkit.Connect(w.t, w.url(a, w.admin.Database))
 }
 
 // refused reports whether a log-in fails.
@@ -215,19 +215,19 @@ func (w *world) super() *pgx.Conn {
 	return testkit.Connect(w.t, w.admin.Cluster().AdminURL(w.admin.Database))
 }
 
-func value[T any](t testing.TB, conn *pgx.Conn, sql string, args ...any) T {
-	t.Helper()
+func value[T any](tb testing.TB, conn *pgx.Conn, sql string, args ...any) T {
+	tb.Helper()
 	var v T
-	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+	if err := conn.QueryRow(tb.Context(), sql, args...).Scan(&v); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
 	}
 	return v
 }
 
-func run(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
-	t.Helper()
-	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+func run(tb testing.TB, conn *pgx.Conn, sql string) {
+	tb.Helper()
+	if _, err := conn.Exec(tb.Context(), sql); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
 	}
 }
 
@@ -242,31 +242,31 @@ func (w *world) exists(name string) bool {
 }
 
 // eventually polls: servers do things in their own time.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for end := time.Now().Add(hangs); ; time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
+			tb.Fatalf("never: %s", what)
 		}
 	}
 }
 
 // kind asserts what kind of error it is.
-func kind(t testing.TB, err error, want engine.Kind, parts ...string) {
-	t.Helper()
+func kind(tb testing.TB, err error, want engine.Kind, parts ...string) {
+	tb.Helper()
 	if err == nil {
-		t.Fatalf("no error, want %s", want)
+		tb.Fatalf("no error, want %s", want)
 	}
 	e := engine.AsError(err)
 	if e.Kind != want {
-		t.Fatalf("%s: %v, want %s", e.Kind, err, want)
+		tb.Fatalf("%s: %v, want %s", e.Kind, err, want)
 	}
 	for _, p := range parts {
 		if !strings.Contains(e.Message, p) {
-			t.Fatalf("%q does not say %q", e.Message, p)
+			tb.Fatalf("%q does not say %q", e.Message, p)
 		}
 	}
 }
@@ -299,4 +299,4 @@ func (w *world) removed(accounts ...account) {
 
 func secretOf(text string) secret.Value { return secret.New(text) }
 
-func replace(s, old, new string) string { return strings.Replace(s, old, new, 1) }
+func replace(s, from, to string) string { return strings.Replace(s, from, to, 1) }

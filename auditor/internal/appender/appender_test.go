@@ -1,0 +1,659 @@
+package appender_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/curfew-project/curfew/auditor/internal/appender"
+	"github.com/curfew-project/curfew/shared/bus"
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+	"github.com/curfew-project/curfew/shared/store/storetest"
+)
+
+func TestFromTheStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(120)
+	w.stream.push(all[:60], all[60:])
+	a := w.appender()
+	do(t, a)
+	reads := w.outbox.reads
+	do(t, a)
+	w.has(1, all)
+	w.confirmedIs(60) // paced: the second confirmation waits
+	if w.outbox.reads != reads {
+		t.Errorf("the store's events were read %d times for what the stream brought", w.outbox.reads-reads)
+	}
+	w.clock.Advance(200 * time.Millisecond)
+	do(t, a)
+	w.confirmedIs(120)
+	if w.stream.acked != 120 {
+		t.Errorf("%d events were acknowledged, want 120", w.stream.acked)
+	}
+	if last := w.appended[len(w.appended)-1]; last.Number != 120 {
+		t.Errorf("told of %s, want 1-120", last)
+	}
+}
+
+// Promise 6: without any stream.
+func TestFromTheStoreAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(120)
+	a := w.with(bus.Nop{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for w.confirmed().Number < 120 {
+		w.clock.Advance(time.Second)
+		if _, err := a.Do(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.has(1, all)
+	if err := a.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A broker that is away at the start, or later, delays nothing.
+func TestBrokerAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(10)
+	w.stream.away = errAway
+	a := w.appender()
+	rest, err := a.Do(t.Context())
+	if err != nil || rest <= 0 || rest > time.Second {
+		t.Errorf("do: rest %s, %v; want a short one", rest, err)
+	}
+	w.has(1, all)
+	w.stream.away = nil
+	all = append(all, w.make(5)...)
+	w.stream.push(all[10:])
+	do(t, a)
+	w.has(1, all)
+	w.stream.away = errAway
+	all = append(all, w.make(5)...)
+	do(t, a)
+	w.has(1, all)
+}
+
+// D5: a gap is filled from the store at once; the rest of the batch too.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(100)
+	w.stream.push(all[:10], slices.Concat(all[10:15], all[40:60]), all[60:])
+	a := w.appender()
+	for range 3 {
+		do(t, a)
+	}
+	w.has(1, all)
+	if w.stream.acked != w.stream.fetched {
+		t.Errorf("%d of %d events were acknowledged", w.stream.acked, w.stream.fetched)
+	}
+}
+
+// D5: duplicates and old numbers are dropped, wherever they stand.
+func TestDuplicates(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(30)
+	w.stream.push(all[:10], all[:10], slices.Concat(all[5:20], all[3:25], all[24:26]), all[20:], all[:1])
+	a := w.appender()
+	do(t, a) // finds its place in the store
+	reads := w.outbox.reads
+	for range 4 {
+		do(t, a)
+	}
+	w.has(1, all)
+	if w.outbox.reads != reads {
+		t.Error("duplicates were taken for a gap")
+	}
+	if w.stream.acked != w.stream.fetched {
+		t.Errorf("%d of %d events were acknowledged", w.stream.acked, w.stream.fetched)
+	}
+}
+
+// D4: a lost tail is seen by the announced head …
+func TestLostTailByHead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(10)
+	w.stream.push(all[:10])
+	a := w.appender()
+	do(t, a)
+	all = append(all, w.make(5)...)
+	do(t, a)
+	w.has(1, all[:10]) // nothing says yet that there is more
+	w.stream.heads <- event.Position{Epoch: 1, Number: 15}
+	do(t, a)
+	w.has(1, all)
+}
+
+// … and without it by the store's.
+func TestLostTailByTheStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.appender()
+	do(t, a)
+	all := w.make(5)
+	w.clock.Advance(999 * time.Millisecond)
+	do(t, a)
+	w.has(1, nil)
+	w.clock.Advance(time.Millisecond)
+	do(t, a)
+	w.has(1, all)
+}
+
+// An announced head that is not the store's costs a read, no more.
+func TestForeignHead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(5)
+	w.stream.push(all)
+	a := w.appender()
+	do(t, a)
+	w.stream.heads <- event.Position{Epoch: 7, Number: 1 << 40}
+	do(t, a)
+	do(t, a)
+	w.has(1, all)
+	if w.outbox.reads > 4 {
+		t.Errorf("the store was read %d times", w.outbox.reads)
+	}
+}
+
+// D4: what neither has is told at every try, and nothing is put in its place.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	for name, trimmed := range map[string]int64{"some": 20, "all": 30} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			all := w.make(30)
+			w.stream.push(all[:10])
+			a := w.appender()
+			do(t, a)
+			if _, err := w.fake.Trim(t.Context(), event.Position{Epoch: 1, Number: trimmed}, 100); err != nil {
+				t.Fatal(err)
+			}
+			w.stream.push(all[20:])
+			for range 3 {
+				wants(t, a, appender.ErrMissing)
+				w.clock.Advance(time.Second)
+			}
+			w.has(1, all[:10])
+			w.confirmedIs(10)
+		})
+	}
+}
+
+// A ledger that was replaced by an empty or older one, after the store has
+// deleted what it had confirmed.
+func TestLedgerLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(30)
+	a := w.appender()
+	w.stream.push(all)
+	do(t, a)
+	w.confirmedIs(30)
+	if _, err := w.fake.Trim(t.Context(), event.Position{Epoch: 1, Number: 20}, 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.ledger.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.dir = t.TempDir()
+	w.open()
+	a = w.appender()
+	w.clock.Advance(time.Second)
+	do(t, a) // it may be idle
+	w.stream.push(w.make(1))
+	wants(t, a, appender.ErrMissing)
+	w.has(1, nil)
+}
+
+// A7: a store that has less than the ledger. At start …
+func TestOlderStoreAtStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(30)
+	w.stream.push(all)
+	do(t, w.appender())
+	w.older(20)
+	a := w.restart()
+	w.stream.push(w.make(5))
+	for range 3 {
+		wants(t, a, appender.ErrRewound)
+		w.clock.Advance(time.Second)
+	}
+	w.has(1, all)
+	w.confirmedIs(0)
+}
+
+// … with as many events as the ledger, or more, by now …
+func TestOtherStoreAtStart(t *testing.T) {
+	t.Parallel()
+	for _, more := range []int{10, 25} {
+		w := newWorld(t)
+		all := w.make(30)
+		w.stream.push(all)
+		do(t, w.appender())
+		w.older(20)
+		fresh := w.make(more)
+		a := w.restart()
+		w.stream.push(fresh)
+		for range 3 {
+			wants(t, a, appender.ErrRewound)
+			w.clock.Advance(time.Second)
+		}
+		w.has(1, all)
+		w.confirmedIs(0)
+	}
+}
+
+// … and while running: by its head, or by what comes under old numbers.
+func TestOlderStoreWhileRunning(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		more   int
+		stream bool
+	}{"head": {0, false}, "smaller numbers": {5, true}, "up to the same number": {10, true}, "beyond": {25, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			all := w.make(30)
+			w.stream.push(all)
+			a := w.appender()
+			do(t, a)
+			w.older(20)
+			fresh := w.make(c.more)
+			if c.stream {
+				w.stream.push(fresh)
+			} else {
+				w.clock.Advance(time.Second)
+			}
+			for range 3 {
+				wants(t, a, appender.ErrRewound)
+				w.clock.Advance(time.Second)
+			}
+			w.confirmedIs(0)
+			for e, err := range w.ledger.Entries(t.Context(), 1, 1, 30) {
+				if err != nil || !strings.Contains(string(e.Data), fmt.Sprintf(`"sys/%d"`, e.Number)) {
+					t.Fatalf("entry %d is %s, %v", e.Number, e.Data, err)
+				}
+			}
+		})
+	}
+}
+
+// older replaces the store by a copy of it that was made at number n. What it
+// commits from now on is told apart.
+func (w *world) older(n int) {
+	w.t.Helper()
+	w.fake = storetest.NewFake(w.clock)
+	w.store = storetest.NewFaulty(w.fake)
+	w.outbox.Outbox = w.store
+	w.acquire()
+	w.n = 0
+	w.make(n)
+	w.n += 1000
+}
+
+// A7: the epoch that the store opens then is taken up.
+func TestNewEpochAfterARestore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old := numbered(1, 1, 30, "old")
+	s := &epochs{events: old, head: old[29].Position}
+	w.outbox.Outbox = s
+	w.stream.push(old)
+	do(t, w.appender())
+	// The copy had 20; it went on with another 21 before that was found out.
+	fresh := numbered(2, 1, 5, "new")
+	s.events, s.head, s.confirmed = slices.Concat(old[:20], numbered(1, 21, 21, "lost"), fresh), fresh[4].Position, event.Position{Epoch: 1, Number: 20}
+	a := w.restart()
+	w.stream.push(old[20:], fresh)
+	do(t, a)
+	do(t, a)
+	w.has(1, old)
+	w.has(2, fresh)
+	w.clock.Advance(time.Second)
+	do(t, a)
+	if s.confirmed != fresh[4].Position {
+		t.Errorf("confirmed is %s, want %s", s.confirmed, fresh[4].Position)
+	}
+	// Numbers of the first epoch beyond the segment's end are dropped.
+	w.stream.push(numbered(1, 31, 33, "late"))
+	do(t, a)
+	w.has(1, old)
+}
+
+// The first event of another epoch does not hide a lost tail of the one before.
+func TestEpochSwitchWithALostTail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second, fourth := numbered(1, 1, 20, "e"), numbered(2, 1, 7, "e"), numbered(4, 1, 3, "e")
+	s := &epochs{events: slices.Concat(first, second, fourth), head: fourth[2].Position}
+	w.outbox.Outbox = s
+	w.stream.push(first[:12], slices.Concat(first[12:15], second))
+	a := w.appender()
+	do(t, a)
+	do(t, a)
+	w.has(1, first)
+	w.has(2, second)
+	w.has(3, nil)
+	w.has(4, fourth)
+	w.clock.Advance(time.Second)
+	do(t, a)
+	if s.confirmed != fourth[2].Position {
+		t.Errorf("confirmed is %s, want %s", s.confirmed, fourth[2].Position)
+	}
+	// After a restart the end of the last segment is found again.
+	do(t, w.restart())
+	w.has(4, fourth)
+}
+
+// A switch whose append fails leaves nothing behind that was not done.
+func TestEpochSwitchFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second := numbered(1, 1, 5, "e"), numbered(2, 1, 5, "e")
+	s := &epochs{events: first, head: first[4].Position}
+	w.outbox.Outbox = s
+	w.stream.push(first)
+	a := w.appender()
+	do(t, a)
+	s.events, s.head = slices.Concat(first, second), second[4].Position
+	failed := errors.New("disk full")
+	w.ledger.before = failed
+	w.stream.push(second)
+	wants(t, a, failed)
+	w.clock.Advance(time.Second)
+	if err := a.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.confirmed.Epoch != 1 {
+		t.Errorf("confirmed is %s: nothing of epoch 2 is in the ledger", s.confirmed)
+	}
+	do(t, w.restart())
+	w.has(1, first)
+	w.has(2, second)
+}
+
+// What was confirmed and deleted may be the end of an epoch: then a new one
+// does not follow.
+func TestEpochSwitchWithDeletedTail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second := numbered(1, 1, 20, "e"), numbered(2, 1, 5, "e")
+	s := &epochs{events: second, head: second[4].Position}
+	w.outbox.Outbox = s
+	if _, err := w.ledger.Append(t.Context(), 1, 1, [][]byte{[]byte("1"), []byte("2")}); err != nil {
+		t.Fatal(err)
+	}
+	s.confirmed = first[19].Position
+	w.stream.push(second)
+	wants(t, w.appender(), appender.ErrMissing)
+	w.has(2, nil)
+	s.events, s.head = nil, event.Position{Epoch: 2}
+	w.clock.Advance(time.Second)
+	a := w.appender()
+	do(t, a)
+	w.clock.Advance(time.Second)
+	wants(t, a, appender.ErrMissing)
+}
+
+// A stream that is not ours can neither put events in nor stop the record.
+func TestForeignStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(20)
+	w.stream.push(all[:10], numbered(1, 3, 9, "foreign"), numbered(1, 15, 40, "foreign"), all[10:])
+	a := w.appender()
+	for range 4 {
+		do(t, a)
+	}
+	w.has(1, all)
+}
+
+// Even one that continues the numbers is found out before it is confirmed: the
+// store keeps its events.
+func TestForeignEventIsNotConfirmed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(20)
+	a := w.appender()
+	w.stream.push(all[:10])
+	do(t, a)
+	w.stream.push(numbered(1, 11, 12, "foreign"))
+	do(t, a)
+	w.clock.Advance(time.Second)
+	wants(t, a, appender.ErrRewound)
+	w.confirmedIs(10)
+}
+
+// Append fails in both ways, with and without its position.
+func TestAppendFails(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("disk full")
+	for name, f := range map[string]faulty{
+		"not done":       {before: failed},
+		"done":           {after: failed},
+		"done, unspoken": {after: failed, gagged: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			all := w.make(30)
+			w.stream.push(all[:10])
+			a := w.appender()
+			do(t, a)
+			w.clock.Advance(time.Second)
+			w.ledger.before, w.ledger.after, w.ledger.gagged = f.before, f.after, f.gagged
+			w.stream.push(all[10:20], all[20:])
+			wants(t, a, failed)
+			if next, err := w.ledger.Next(t.Context(), 1); err != nil || w.confirmed().Number >= next {
+				t.Fatalf("confirmed is %s, the ledger's next %d, %v", w.confirmed(), next, err)
+			}
+			do(t, a)
+			w.clock.Advance(time.Second)
+			do(t, a)
+			w.has(1, all)
+			w.confirmedIs(30)
+		})
+	}
+}
+
+// A crash between append and confirmation.
+func TestCrashBeforeConfirm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(20)
+	w.stream.push(all[:15])
+	w.store.Break(storetest.Fault{Method: "Confirm"})
+	wants(t, w.appender(), storetest.ErrInjected)
+	w.confirmedIs(0)
+	w.store.Break()
+	w.stream.push(all[5:]) // not acknowledged: it comes again
+	do(t, w.restart())
+	w.has(1, all)
+	w.confirmedIs(20)
+}
+
+// Every call to the store fails in both ways at every turn.
+func TestStoreFaults(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"Head", "Events", "Confirm", "Confirmed"} {
+		for nth := 1; nth <= 3; nth++ {
+			for _, done := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %d done %t", method, nth, done), func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t)
+					w.store.Break(storetest.Fault{Method: method, Nth: nth, Done: done})
+					a := w.appender()
+					var all []event.Event
+					failures := 0
+					for range 6 {
+						made := w.make(60)
+						w.stream.push(made[:20], made[40:]) // with a gap
+						all = append(all, made...)
+						for range 4 {
+							w.clock.Advance(time.Second)
+							if _, err := a.Do(t.Context()); err != nil {
+								failures++
+							}
+							if next, err := w.ledger.Next(t.Context(), 1); err != nil || w.confirmed().Number >= next {
+								t.Fatalf("confirmed is %s, the ledger's next %d, %v", w.confirmed(), next, err)
+							}
+						}
+						if method == "Confirmed" { // read at the start only
+							a = w.appender()
+						}
+					}
+					if failures != 1 {
+						t.Errorf("%d turns failed, want the one with the fault", failures)
+					}
+					w.has(1, all)
+					w.confirmedIs(int64(len(all)))
+				})
+			}
+		}
+	}
+}
+
+// An orderly stop confirms what is there.
+func TestCloseConfirms(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(20)
+	w.stream.push(all[:10], all[10:])
+	a := w.appender()
+	do(t, a)
+	do(t, a)
+	w.confirmedIs(10)
+	for range 2 {
+		if err := a.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.confirmedIs(20)
+	if err := w.appender().Close(t.Context()); err != nil { // before it ran
+		t.Error(err)
+	}
+}
+
+// An event that is too large for an entry does not stop the record.
+func TestHugeEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nasty := strings.Repeat("\x01\xff<ü", 10_000)
+	fields := slices.Repeat([]string{nasty}, 100)
+	by := lease.Actor{Name: nasty, DisplayName: nasty, Address: nasty, RequestID: nasty}
+	id := lease.ID("database/creds/" + strings.Repeat("<", 2000))
+	huge := event.Event{Type: event.LeaseRevocationFailed, Subject: nasty, Data: event.Data{
+		LeaseID: id, TokenID: id, Mount: nasty, Role: nasty, Target: nasty, Account: nasty, IssuedBy: &by, Actor: by,
+		Reason: nasty, SessionsNote: nasty, Error: nasty, Path: nasty, Fields: fields,
+	}}
+	if err := w.fake.Append(t.Context(), huge); err != nil {
+		t.Fatal(err)
+	}
+	w.make(4)
+	if _, _, err := w.fake.Number(t.Context(), w.lock, 10); err != nil {
+		t.Fatal(err)
+	}
+	a := w.appender()
+	w.clock.Advance(time.Second)
+	do(t, a)
+	w.clock.Advance(time.Second)
+	do(t, a)
+	w.confirmedIs(5)
+	for e, err := range w.ledger.Entries(t.Context(), 1, 1, 1) {
+		if err != nil || !strings.Contains(string(e.Data), "cut from") || !strings.Contains(string(e.Data), "database/creds/") {
+			t.Errorf("entry 1 is %.300s, %v", e.Data, err)
+		}
+	}
+	if huge.Data.Fields[0] != nasty || by.Name != nasty {
+		t.Error("cutting changed the event itself")
+	}
+}
+
+// D5, the law: whatever stream, store and ledger do, the ledger has the store's
+// events, dense and in order, and what is confirmed is in it.
+func TestLaw(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		defer func() { _ = w.ledger.Close(t.Context()) }()
+		var all []event.Event
+		a := w.appender()
+		failed := errors.New("disk full")
+		slice := func(r *rapid.T) []event.Event {
+			from := rapid.IntRange(0, len(all)).Draw(r, "from")
+			return all[from:rapid.IntRange(from, len(all)).Draw(r, "to")]
+		}
+		turn := func() {
+			_, _ = a.Do(t.Context())
+			if next, err := w.ledger.Next(t.Context(), 1); err != nil || w.confirmed().Number >= next {
+				r.Fatalf("confirmed is %s, the ledger's next %d, %v", w.confirmed(), next, err)
+			}
+		}
+		r.Repeat(map[string]func(*rapid.T){
+			"make":   func(r *rapid.T) { all = append(all, w.make(rapid.IntRange(1, 70).Draw(r, "n"))...) },
+			"stream": func(r *rapid.T) { w.stream.push(slice(r), slice(r)) },
+			"head": func(*rapid.T) {
+				select {
+				case w.stream.heads <- event.Position{Epoch: 1, Number: int64(len(all))}:
+				default:
+				}
+			},
+			"away": func(r *rapid.T) {
+				w.stream.away = rapid.SampledFrom([]error{nil, errAway}).Draw(r, "away")
+			},
+			"do":   func(*rapid.T) { turn() },
+			"time": func(*rapid.T) { w.clock.Advance(300 * time.Millisecond); turn() },
+			"trim": func(*rapid.T) {
+				if _, err := w.fake.Trim(t.Context(), w.confirmed(), 1000); err != nil {
+					r.Fatal(err)
+				}
+			},
+			"store": func(r *rapid.T) {
+				w.store.Break(storetest.Fault{
+					Method: rapid.SampledFrom([]string{"Head", "Events", "Confirm", "Confirmed"}).Draw(r, "method"),
+					Nth:    rapid.IntRange(1, 2).Draw(r, "nth"), Done: rapid.Bool().Draw(r, "done"),
+				})
+			},
+			"ledger": func(r *rapid.T) {
+				if rapid.Bool().Draw(r, "done") {
+					w.ledger.after, w.ledger.gagged = failed, rapid.Bool().Draw(r, "gagged")
+				} else {
+					w.ledger.before = failed
+				}
+			},
+			"restart": func(*rapid.T) { a = w.restart() },
+		})
+		w.store.Break()
+		w.ledger.before, w.ledger.after, w.stream.away, w.stream.batches = nil, nil, nil, nil
+		for range 3 {
+			w.clock.Advance(time.Second)
+			if _, err := a.Do(t.Context()); err != nil {
+				r.Fatalf("at the end: %v", err)
+			}
+		}
+		w.has(1, all)
+		w.confirmedIs(int64(len(all)))
+	})
+}
+
+var _ store.Outbox = (*epochs)(nil)
+
