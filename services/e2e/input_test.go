@@ -131,7 +131,7 @@ func badRequests(target *target) []bad {
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	s := newCurfew(t)
-	target := newTarget(t, testkit.SuperuserAdmin)
+	target := articleTarget(t, testkit.SuperuserAdmin) // all its accounts are looked at
 	c := newVault(t, s)
 	target.setUp(t, c, "database", "1h", "24h")
 	cred := issue(t, c, "database/creds/app")

@@ -14,13 +14,14 @@ import (
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/publish"
 	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
 var (
-	// ErrMissing: neither the stream nor the store has the next event.
-	ErrMissing = errors.New("events are missing from stream and store")
+	// ErrMissing: the store has not the next event.
+	ErrMissing = errors.New("events are missing from the store")
 	// ErrRewound: the store has not what the ledger has (A7).
 	ErrRewound = errors.New("the store was restored from a copy")
 )
@@ -35,9 +36,9 @@ type Ledger interface {
 
 // Config tunes an [Appender]; the zero value works.
 type Config struct {
-	Consumer string        // durable name; "auditor"
+	Consumer string        // name in the stream; "auditor"
 	Batch    int           // 1024
-	Wait     time.Duration // for events; a quarter of the time between looks at the store's head; 250 ms
+	Wait     time.Duration // for the stream; a quarter of the time between looks at the store's head; 250 ms
 	Confirm  time.Duration // between confirmations to the store; 200 ms
 	Timeout  time.Duration // of each call to the store; 10 s
 }
@@ -60,12 +61,14 @@ type Appender struct {
 	heads    <-chan event.Position
 	silent   bool // the stream does not answer, and that was logged
 
-	placed      bool           // last was read from the ledger and compared with the store
+	placed      bool           // what follows was read from ledger and store since the last failure
 	last        event.Position // last durable entry
+	line        []byte         // its content
 	confirmed   event.Position // as the store has it
 	confirmedAt time.Time
-	known       event.Position // latest head heard of
-	looked      time.Time      // when the store was asked for its head
+	head        event.Position // the store's, when it was asked
+	looked      time.Time      // when that was
+	known       event.Position // latest event heard of, from whomever
 }
 
 // New returns an appender. appended is called with the position of the last
@@ -82,8 +85,8 @@ func New(l Ledger, s bus.Stream, o store.Outbox, c clock.Clock, log zerolog.Logg
 // Name implements [step.Step].
 func (a *Appender) Name() string { return "appender" }
 
-// Do implements [step.Step]: it takes one fetch of events, and what the stream
-// did not bring.
+// Do implements [step.Step]: it waits for the stream to say something, and
+// appends all that the store has.
 func (a *Appender) Do(ctx context.Context) (time.Duration, error) {
 	rest, err := a.round(ctx)
 	if err != nil {
@@ -97,22 +100,12 @@ func (a *Appender) round(ctx context.Context) (time.Duration, error) {
 	if err := a.place(ctx); err != nil {
 		return 0, err
 	}
-	events, lost := a.fetch(ctx)
-	complete, err := a.take(ctx, events, continues)
-	if err != nil {
-		return 0, err
-	}
-	behind, err := a.behind(ctx)
-	if err != nil {
-		return 0, err
-	}
-	// While the stream brings events it is only late, not incomplete.
-	if lost || !complete || behind && len(events) == 0 {
+	lost := a.listen(ctx)
+	if lost || a.last.Before(a.known) || a.clock.Now().Sub(a.looked) >= 4*a.cfg.Wait {
 		if err := a.catchUp(ctx); err != nil {
 			return 0, err
 		}
 	}
-	a.acknowledge(ctx, events)
 	if err := a.confirm(ctx); err != nil {
 		return 0, err
 	}
@@ -138,23 +131,18 @@ func (a *Appender) Close(ctx context.Context) error {
 	return err
 }
 
-// within bounds a call to the store.
-func (a *Appender) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, a.cfg.Timeout)
-}
-
 // confirm tells the store what the ledger has, at most once a Config.Confirm,
 // after comparing the last of it: then the store may delete it.
 func (a *Appender) confirm(ctx context.Context) error {
 	if !a.confirmed.Before(a.last) || a.clock.Now().Sub(a.confirmedAt) < a.cfg.Confirm {
 		return nil
 	}
-	if err := a.compare(ctx); err != nil {
+	if _, err := a.read(ctx, 0); err != nil {
 		return err
 	}
-	ctx, cancel := a.within(ctx)
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
-	if err := a.store.Confirm(ctx, consumerName, a.last); err != nil {
+	if err := a.store.Confirm(ctx, publish.Ledger, a.last); err != nil {
 		if errors.Is(err, store.ErrAhead) {
 			err = errors.Join(ErrRewound, err)
 		}

@@ -19,20 +19,21 @@ import (
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
-func TestFromTheStream(t *testing.T) {
+// The stream wakes: between two looks at the store's head nothing else does.
+func TestWokenByTheStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	all := w.make(120)
-	w.stream.push(all[:60], all[60:])
 	a := w.appender()
 	do(t, a)
-	reads := w.outbox.reads
-	do(t, a)
-	w.has(1, all)
-	w.confirmedIs(60) // paced: the second confirmation waits
-	if w.outbox.reads != reads {
-		t.Errorf("the store's events were read %d times for what the stream brought", w.outbox.reads-reads)
+	var all []event.Event
+	for _, n := range []int{60, 1, 59} {
+		made := w.make(n)
+		all = append(all, made...)
+		w.stream.push(made)
+		do(t, a)
+		w.has(1, all)
 	}
+	w.confirmedIs(60) // paced: the second confirmation waits
 	w.clock.Advance(200 * time.Millisecond)
 	do(t, a)
 	w.confirmedIs(120)
@@ -41,6 +42,13 @@ func TestFromTheStream(t *testing.T) {
 	}
 	if last := w.appended[len(w.appended)-1]; last.Number != 120 {
 		t.Errorf("told of %s, want 1-120", last)
+	}
+	reads := w.outbox.reads
+	for range 5 {
+		do(t, a)
+	}
+	if w.outbox.reads != reads {
+		t.Error("the store was read while nothing happened")
 	}
 }
 
@@ -87,14 +95,14 @@ func TestBrokerAway(t *testing.T) {
 	w.has(1, all)
 }
 
-// D5: a gap is filled from the store at once; the rest of the batch too.
+// D5: what the stream leaves out, or brings in disorder, is no gap in the ledger.
 func TestGap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	all := w.make(100)
-	w.stream.push(all[:10], slices.Concat(all[10:15], all[40:60]), all[60:])
+	w.stream.push(all[:10], slices.Concat(all[10:15], all[40:60]), all[99:], all[60:70])
 	a := w.appender()
-	for range 3 {
+	for range 4 {
 		do(t, a)
 	}
 	w.has(1, all)
@@ -103,21 +111,22 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// D5: duplicates and old numbers are dropped, wherever they stand.
+// D5: duplicates and old numbers are dropped, wherever they stand, and cost
+// nothing.
 func TestDuplicates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	all := w.make(30)
 	w.stream.push(all[:10], all[:10], slices.Concat(all[5:20], all[3:25], all[24:26]), all[20:], all[:1])
 	a := w.appender()
-	do(t, a) // finds its place in the store
+	do(t, a)
 	reads := w.outbox.reads
 	for range 4 {
 		do(t, a)
 	}
 	w.has(1, all)
 	if w.outbox.reads != reads {
-		t.Error("duplicates were taken for a gap")
+		t.Error("old numbers made the store be read")
 	}
 	if w.stream.acked != w.stream.fetched {
 		t.Errorf("%d of %d events were acknowledged", w.stream.acked, w.stream.fetched)
@@ -145,6 +154,7 @@ func TestLostTailByTheStore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	a := w.appender()
+	w.clock.Advance(time.Second)
 	do(t, a)
 	all := w.make(5)
 	w.clock.Advance(999 * time.Millisecond)
@@ -172,26 +182,28 @@ func TestForeignHead(t *testing.T) {
 	}
 }
 
-// D4: what neither has is told at every try, and nothing is put in its place.
+// D4: what the store has no more is told at every try, and nothing is put in
+// its place, nor what the stream has.
 func TestMissing(t *testing.T) {
 	t.Parallel()
 	for name, trimmed := range map[string]int64{"some": 20, "all": 30} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			all := w.make(30)
-			w.stream.push(all[:10])
+			all := w.make(10)
+			w.stream.push(all)
 			a := w.appender()
 			do(t, a)
+			w.make(20)
 			if _, err := w.fake.Trim(t.Context(), event.Position{Epoch: 1, Number: trimmed}, 100); err != nil {
 				t.Fatal(err)
 			}
-			w.stream.push(all[20:])
+			w.stream.push(numbered(1, 11, 30, "stream"))
 			for range 3 {
 				wants(t, a, appender.ErrMissing)
 				w.clock.Advance(time.Second)
 			}
-			w.has(1, all[:10])
+			w.has(1, all)
 			w.confirmedIs(10)
 		})
 	}
@@ -216,10 +228,11 @@ func TestLedgerLost(t *testing.T) {
 	w.dir = t.TempDir()
 	w.open()
 	a = w.appender()
-	w.clock.Advance(time.Second)
-	do(t, a) // it may be idle
-	w.stream.push(w.make(1))
-	wants(t, a, appender.ErrMissing)
+	for range 3 {
+		wants(t, a, appender.ErrMissing)
+		w.stream.push(w.make(1))
+		w.clock.Advance(time.Second)
+	}
 	w.has(1, nil)
 }
 
@@ -408,39 +421,46 @@ func TestEpochSwitchWithDeletedTail(t *testing.T) {
 	w.has(2, nil)
 	s.events, s.head = nil, event.Position{Epoch: 2}
 	w.clock.Advance(time.Second)
-	a := w.appender()
-	do(t, a)
-	w.clock.Advance(time.Second)
-	wants(t, a, appender.ErrMissing)
+	wants(t, w.appender(), appender.ErrMissing)
 }
 
-// A stream that is not ours can neither put events in nor stop the record.
-func TestForeignStream(t *testing.T) {
+// Whoever can publish to the broker puts nothing on record and stops nothing.
+func TestForgedEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	all := w.make(20)
-	w.stream.push(all[:10], numbered(1, 3, 9, "foreign"), numbered(1, 15, 40, "foreign"), all[10:])
 	a := w.appender()
-	for range 4 {
+	do(t, a)
+	all := w.make(10)
+	w.stream.push(
+		slices.Concat(numbered(1, 1, 5, "forged"), all), numbered(1, 3, 9, "forged"), numbered(1, 11, 40, "forged"),
+		numbered(2, 1, 4, "forged"), numbered(1<<40, 1<<40, 1<<40, "forged"),
+	)
+	for range 6 {
 		do(t, a)
 	}
 	w.has(1, all)
+	w.has(2, nil)
+	if w.stream.acked != w.stream.fetched {
+		t.Errorf("%d of %d events were acknowledged", w.stream.acked, w.stream.fetched)
+	}
 }
 
-// Even one that continues the numbers is found out before it is confirmed: the
-// store keeps its events.
-func TestForeignEventIsNotConfirmed(t *testing.T) {
+// A7: a store that was exchanged between the append and the confirmation must
+// not delete what the ledger does not have.
+func TestExchangedBeforeConfirm(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	all := w.make(20)
 	a := w.appender()
-	w.stream.push(all[:10])
-	do(t, a)
-	w.stream.push(numbered(1, 11, 12, "foreign"))
-	do(t, a)
-	w.clock.Advance(time.Second)
-	wants(t, a, appender.ErrRewound)
+	for range 2 {
+		w.stream.push(w.make(10))
+		do(t, a)
+	}
 	w.confirmedIs(10)
+	w.older(15)
+	w.make(20)
+	w.clock.Advance(200 * time.Millisecond)
+	wants(t, a, appender.ErrRewound)
+	w.confirmedIs(0)
 }
 
 // Append fails in both ways, with and without its position.
@@ -455,13 +475,13 @@ func TestAppendFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			all := w.make(30)
-			w.stream.push(all[:10])
+			all := w.make(10)
+			w.stream.push(all)
 			a := w.appender()
 			do(t, a)
 			w.clock.Advance(time.Second)
 			w.ledger.before, w.ledger.after, w.ledger.gagged = f.before, f.after, f.gagged
-			w.stream.push(all[10:20], all[20:])
+			all = append(all, w.make(20)...)
 			wants(t, a, failed)
 			if next, err := w.ledger.Next(t.Context(), 1); err != nil || w.confirmed().Number >= next {
 				t.Fatalf("confirmed is %s, the ledger's next %d, %v", w.confirmed(), next, err)
@@ -536,11 +556,11 @@ func TestStoreFaults(t *testing.T) {
 func TestCloseConfirms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	all := w.make(20)
-	w.stream.push(all[:10], all[10:])
 	a := w.appender()
-	do(t, a)
-	do(t, a)
+	for range 2 {
+		w.stream.push(w.make(10))
+		do(t, a)
+	}
 	w.confirmedIs(10)
 	for range 2 {
 		if err := a.Close(t.Context()); err != nil {
@@ -656,4 +676,3 @@ func TestLaw(t *testing.T) {
 }
 
 var _ store.Outbox = (*epochs)(nil)
-

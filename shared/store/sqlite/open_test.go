@@ -190,3 +190,29 @@ func TestTheLogStaysSmall(t *testing.T) {
 		t.Errorf("the log has %d bytes", log.Size())
 	}
 }
+
+// Close waits for a commit that is under way.
+func TestCloseWaits(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	committing, release := make(chan struct{}), make(chan struct{})
+	s.BreakCommits(func(int) error {
+		close(committing)
+		<-release
+		return nil
+	}, nil)
+	applied, closed := make(chan error, 1), make(chan error, 1)
+	go func() { applied <- s.Apply(t.Context(), begin("a/1"))[0].Err }()
+	<-committing
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		t.Errorf("Close returned in the middle of a commit: %v", err)
+		closed <- err
+	case <-time.After(200 * time.Millisecond): // a wrong Close would not take that long
+	}
+	close(release)
+	if err := errors.Join(<-applied, <-closed); err != nil {
+		t.Error(err)
+	}
+}

@@ -66,6 +66,15 @@
 // is read with pg_control_system(), which every user may call unless that was
 // revoked.
 //
+// # What is not covered
+//
+// Transactions that a leased user prepared for two-phase commit outlive its
+// sessions; only a superuser can end them afterwards. Tables with row security,
+// event triggers and hooks of the server's owner are the owner's affair.
+//
+// Versions 15 to 18 have been run. What differs is asked for by version: grants
+// with INHERIT and SET from 16 on, how a starting backend looks from 18 on.
+//
 // # Failures
 //
 //	refused statement           that lease only: Refused with SQLSTATE, number, missing GRANT

@@ -17,12 +17,12 @@ func (t *Target) missing(f *fault, pg *pgconn.PgError) string {
 	switch {
 	case match(`to create role|create role|CREATEROLE`) != nil:
 		return "ALTER ROLE " + admin + " CREATEROLE"
-	case match(`terminate process|must be a member of the role whose process`) != nil:
+	case match(`terminate (?:superuser )?process|must be a member of the role whose process`) != nil:
 		if match(`superuser|SUPERUSER`) != nil {
 			return "the session is one of a superuser, which only a superuser may end"
 		}
 		return "GRANT pg_signal_backend TO " + admin
-	case match(`must be superuser`) != nil, regexp.MustCompile(`(SUPERUSER|REPLICATION|BYPASSRLS) attribute may`).MatchString(pg.Detail):
+	case match(`must be (?:a )?superuser`) != nil, regexp.MustCompile(`(SUPERUSER|REPLICATION|BYPASSRLS) attribute may`).MatchString(pg.Detail):
 		return "only a superuser may do this; give the role fewer attributes, or the connection another user"
 	}
 	if m := match(`(?:must have admin option on role|permission denied to grant role|permission denied to revoke role) "(.+)"`); m != nil {
