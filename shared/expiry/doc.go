@@ -3,7 +3,8 @@
 //
 // What holds: the index is a hint (D1). A member that waits in due only moves
 // to an earlier time; only the holder of a claim may put it later, and loses to
-// an earlier time that was offered meanwhile. A claimed member is in flight
+// an earlier time that was offered meanwhile, unless that is the time for which
+// it was claimed: an old hint that came again is no news. A claimed member is in flight
 // until it is done, put back, or its claim lapses; then it is due again.
 // Claiming moves a member to in-flight before it leaves due, so that a crash in
 // between leaves it in at least one.

@@ -28,8 +28,11 @@ type Claim struct {
 // Index keeps due times.
 type Index interface {
 	// Offer adds members, or moves them to an earlier time; it never moves one
-	// later (D1). For a member in flight the earlier time is remembered and
-	// wins over a later PutBack.
+	// later (D1). For a member in flight, the earliest time offered that is
+	// later than the one for which it was claimed is remembered and wins over a
+	// later put-back. A time that is not later is what the flight works on: the
+	// sweep of overdue leases offers it each second while the flight lasts, and
+	// must not undo the back-off of the attempt.
 	Offer(ctx context.Context, members ...Member) error
 	// Claim takes at most limit members of target that are due at now, earliest
 	// first, for the given time (C7). An empty claim has no token.

@@ -101,7 +101,7 @@ func (a *Appender) round(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	lost := a.listen(ctx)
-	if lost || a.last.Before(a.known) || a.clock.Now().Sub(a.looked) >= 4*a.cfg.Wait {
+	if lost || a.ahead(a.known) || a.ahead(a.confirmed) || a.clock.Now().Sub(a.looked) >= 4*a.cfg.Wait {
 		if err := a.catchUp(ctx); err != nil {
 			return 0, err
 		}
@@ -114,6 +114,10 @@ func (a *Appender) round(ctx context.Context) (time.Duration, error) {
 	}
 	return 0, nil
 }
+
+// ahead reports whether p is an event that the ledger does not have: not, where
+// an epoch has none yet.
+func (a *Appender) ahead(p event.Position) bool { return p.Number > 0 && a.last.Before(p) }
 
 // Close confirms what was appended and ends following the stream. It may be
 // called again.

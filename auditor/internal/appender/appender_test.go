@@ -26,14 +26,14 @@ func TestWokenByTheStream(t *testing.T) {
 	a := w.appender()
 	do(t, a)
 	var all []event.Event
-	for _, n := range []int{60, 1, 59} {
+	for _, n := range []int{30, 1, 89} {
 		made := w.make(n)
 		all = append(all, made...)
 		w.stream.push(made)
 		do(t, a)
 		w.has(1, all)
 	}
-	w.confirmedIs(60) // paced: the second confirmation waits
+	w.confirmedIs(30) // paced: the second confirmation waits
 	w.clock.Advance(200 * time.Millisecond)
 	do(t, a)
 	w.confirmedIs(120)
@@ -293,9 +293,9 @@ func TestOlderStoreWhileRunning(t *testing.T) {
 			fresh := w.make(c.more)
 			if c.stream {
 				w.stream.push(fresh)
-			} else {
-				w.clock.Advance(time.Second)
+				_, _ = a.Do(t.Context()) // may see it at once
 			}
+			w.clock.Advance(time.Second)
 			for range 3 {
 				wants(t, a, appender.ErrRewound)
 				w.clock.Advance(time.Second)

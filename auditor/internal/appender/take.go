@@ -19,7 +19,7 @@ func (a *Appender) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(events) == 0 && (a.last.Before(a.confirmed) || a.last.Before(head) && head.Number > 0) {
+		if len(events) == 0 && (a.ahead(a.confirmed) || a.ahead(head)) {
 			return fmt.Errorf("%w: the ledger ends with %s, confirmed was %s, the store's last is %s",
 				ErrMissing, a.last, a.confirmed, head)
 		}

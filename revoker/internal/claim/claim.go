@@ -5,14 +5,16 @@
 // of a target are in the air; a claim is extended while its flight lasts and
 // lapses by itself when the process dies (C7); a target that did not answer is
 // probed with one lease at a time, with growing delay up to a minute, and its
-// first success wakes its whole backlog (C8); a lease is in one flight of this
-// process at a time.
+// first success wakes its whole backlog (C8); a flight that breaks down puts its
+// leases back.
 package claim
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -25,7 +27,8 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 )
 
-// Processor takes a batch through its stages.
+// Processor takes a batch through its stages. Its result is whole also where it
+// returns an error: what is not in Later has ended.
 type Processor interface {
 	Process(ctx context.Context, target string, members []expiry.Member) (work.Result, error)
 }
@@ -103,9 +106,6 @@ func (c *Claimer) Do(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	rest := c.cfg.MaxRest
-	if c.time.Paused() {
-		return rest, nil
-	}
 	var errs error
 	for _, x := range c.indexes {
 		up, err := x.Upcoming(ctx, now.Add(rest))
@@ -130,22 +130,22 @@ func (c *Claimer) Do(ctx context.Context) (time.Duration, error) {
 // room.
 func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now time.Time) error {
 	for {
-		limit := c.room(name)
+		limit, probe := c.room(name)
 		if limit == 0 {
 			return nil
 		}
 		claim, err := x.Claim(ctx, name, now, limit, c.cfg.Hold)
 		if err != nil || len(claim.Members) == 0 {
-			c.land(name, work.Result{}, false)
+			c.land(name, work.Result{}, probe)
 			return err
 		}
-		c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim) })
+		c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim, probe) })
 	}
 }
 
 // room takes a place for a flight and says how many leases it may hold; 0: no
-// place.
-func (c *Claimer) room(name string) int {
+// place. A target that is down has room for one probe at a time.
+func (c *Claimer) room(name string) (limit int, probe bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.targets[name]
@@ -155,57 +155,71 @@ func (c *Claimer) room(name string) int {
 	}
 	switch {
 	case t.failed > 0 && (t.flights > 0 || c.clock.Now().Before(t.until)):
-		return 0
+		return 0, false
 	case t.flights >= c.cfg.Flights:
-		return 0
+		return 0, false
 	}
 	t.flights++
 	if t.failed > 0 {
-		return 1
+		return 1, true
 	}
-	return c.cfg.Batch
+	return c.cfg.Batch, false
 }
 
-// land gives the place back and notes how the target did.
-func (c *Claimer) land(name string, r work.Result, flown bool) {
+// land gives the place back and notes how the target did; it reports whether
+// the target answers again. Of the flights that were in the air when it went
+// down, only the first counts: the delay grows from probe to probe.
+func (c *Claimer) land(name string, r work.Result, probe bool) (recovered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.targets[name]
 	t.flights--
 	switch {
-	case !flown:
-	case r.Down && !r.Reached:
+	case r.Down && !r.Reached && (probe || t.failed == 0):
 		t.failed++
 		d := min(c.cfg.MinProbe<<min(t.failed-1, 10), c.cfg.MaxProbe)
 		t.until = c.clock.Now().Add(step.Jitter(d))
 	case r.Reached && t.failed > 0:
 		c.log.Info().Str("target", name).Msg("target answers again")
-		t.failed = 0
+		t.failed, recovered = 0, true
 	}
 	if t.flights == 0 && t.failed == 0 {
 		delete(c.targets, name)
 	}
+	return recovered
 }
 
-func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim) {
+func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, probe bool) {
+	log := c.log.With().Str("target", claim.Target).Int("leases", len(claim.Members)).Logger()
+	defer c.wake.Set()
 	stop := c.heartbeat(ctx, x, claim)
-	res, err := c.proc.Process(ctx, claim.Target, claim.Members)
+	res, err := c.process(ctx, claim)
 	stop()
 	if err != nil {
-		c.log.Warn().Err(err).Str("target", claim.Target).Int("leases", len(claim.Members)).Msg("flight failed")
-		res.Later = c.postpone(ctx, claim)
+		log.Warn().Err(err).Msg("flight failed")
 	}
-	recovered := c.recovered(claim.Target, res)
-	c.land(claim.Target, res, err == nil)
+	recovered := c.land(claim.Target, res, probe)
 	if err := x.Complete(ctx, claim, res.Later...); err != nil {
-		c.log.Warn().Err(err).Str("target", claim.Target).Msg("claim was not completed")
+		log.Warn().Err(err).Msg("claim was not completed")
 	}
-	if recovered {
-		if err := c.recall.Recall(ctx, claim.Target, false); err != nil {
-			c.log.Warn().Err(err).Str("target", claim.Target).Msg("backlog was not recalled")
+	if !recovered {
+		return
+	}
+	if err := c.recall.Recall(ctx, claim.Target, false); err != nil {
+		log.Warn().Err(err).Msg("backlog was not recalled")
+	}
+}
+
+// process is the worker's, where a bug must neither end the process nor lose
+// the claim.
+func (c *Claimer) process(ctx context.Context, claim expiry.Claim) (res work.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			res = work.Result{Later: c.postpone(ctx, claim)}
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
-	}
-	c.wake.Set()
+	}()
+	return c.proc.Process(ctx, claim.Target, claim.Members)
 }
 
 // postpone puts a claim whose outcome nobody knows back for soon.
@@ -253,10 +267,4 @@ func (c *Claimer) tick(ctx context.Context, d time.Duration) bool {
 	case <-t:
 		return true
 	}
-}
-
-func (c *Claimer) recovered(name string, r work.Result) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return r.Reached && c.targets[name].failed > 0
 }

@@ -86,40 +86,67 @@ func (u *Upcoming) Do(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if u.cursor.At.Before(now) {
-		u.cursor = store.Cursor{At: now} // what is older is overdue: not this step's
+	until := now.Add(u.cfg.Window)
+	if u.cursor.At.Before(now) || u.cursor.At.After(until) {
+		// What is older is overdue: not this step's. What is beyond the window was
+		// read before the store's clock went back.
+		u.cursor = store.Cursor{At: now}
 	}
-	for range u.cfg.Pages {
-		due, err := u.store.Due(ctx, now.Add(u.cfg.Window), u.cursor, u.cfg.Page)
+	more, err := load(ctx, u.store, u.feed, u.cfg, until, &u.cursor)
+	if err != nil {
+		return 0, fmt.Errorf("read upcoming leases: %w", err)
+	}
+	if more {
+		return 0, nil
+	}
+	return u.cfg.Every, nil
+}
+
+// load offers what falls due from the cursor up to until, and moves the cursor
+// behind it; more: the pages of one run did not reach the end.
+func load(ctx context.Context, s store.Leases, f *Feeder, cfg Config, until time.Time, cursor *store.Cursor) (more bool, err error) {
+	for range cfg.Pages {
+		due, err := s.Due(ctx, until, *cursor, cfg.Page)
 		if err != nil {
-			return 0, fmt.Errorf("read upcoming leases: %w", err)
+			return false, err
 		}
 		members := make([]expiry.Member, len(due))
 		for i, d := range due {
 			members[i] = member(d)
 		}
-		if err := u.feed.offer(ctx, members); err != nil {
-			return 0, err
+		if err := f.offer(ctx, members); err != nil {
+			return false, err
 		}
 		if len(due) > 0 {
 			last := due[len(due)-1]
-			u.cursor = store.Cursor{At: last.At, ID: last.ID}
+			*cursor = store.Cursor{At: last.At, ID: last.ID}
 		}
-		if len(due) < u.cfg.Page {
-			return u.cfg.Every, nil
+		if len(due) < cfg.Page {
+			return false, nil
 		}
 	}
-	return 0, nil
+	return true, nil
 }
 
-// Overdue goes round all leases that are due, most overdue first.
+// Overdue finds what is due, whatever was forgotten. It reads in two places: at
+// the tail, what has fallen due since the last run, so that it is found within
+// the interval however many leases of a dead target are overdue (promise 4);
+// and round all the others, most overdue first, some pages each run.
 type Overdue struct {
-	store  store.Leases
-	time   *store.Estimate
-	feed   *Feeder
-	cfg    Config
-	cursor store.Cursor
+	store store.Leases
+	time  *store.Estimate
+	feed  *Feeder
+	cfg   Config
+
+	round, tail store.Cursor
+	// edge is where the round ends, which is where the tail began: zero time,
+	// no run yet.
+	edge time.Time
 }
+
+// late is how long after its due time a lease may become visible: it was
+// committed with a time that was the present when its commit began.
+const late = 2 * time.Second
 
 // NewOverdue returns the step.
 func NewOverdue(s store.Leases, t *store.Estimate, f *Feeder, cfg Config) *Overdue {
@@ -135,24 +162,27 @@ func (o *Overdue) Do(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	for range o.cfg.Pages {
-		due, err := o.store.Due(ctx, now, o.cursor, o.cfg.Page)
-		if err != nil {
-			return 0, fmt.Errorf("read overdue leases: %w", err)
-		}
-		members := make([]expiry.Member, len(due))
-		for i, d := range due {
-			members[i] = member(d)
-		}
-		if err := o.feed.offer(ctx, members); err != nil {
-			return 0, err
-		}
-		if len(due) < o.cfg.Page {
-			o.cursor = store.Cursor{}
-			return o.cfg.Every, nil
-		}
-		last := due[len(due)-1]
-		o.cursor = store.Cursor{At: last.At, ID: last.ID}
+	if o.edge.IsZero() || o.edge.After(now) { // the first run, or the clock went back
+		o.edge = now.Add(-late)
+		o.tail = store.Cursor{At: o.edge}
+	}
+	more, err := load(ctx, o.store, o.feed, o.cfg, now, &o.tail)
+	if err != nil {
+		return 0, fmt.Errorf("read leases that fell due: %w", err)
+	}
+	if !more {
+		o.edge = now.Add(-late)
+		o.tail = store.Cursor{At: o.edge}
+	}
+	open, err := load(ctx, o.store, o.feed, o.cfg, o.edge, &o.round)
+	if err != nil {
+		return 0, fmt.Errorf("read overdue leases: %w", err)
+	}
+	if !open {
+		o.round = store.Cursor{}
+	}
+	if more {
+		return 0, nil
 	}
 	return o.cfg.Every, nil
 }
@@ -211,11 +241,16 @@ type Indexer struct {
 	name   string
 
 	consumer bus.Consumer
+	// recalls are targets whose configuration changed and whose revocations were
+	// not recalled yet.
+	recalls map[string]bool
 }
 
 // NewIndexer returns the step. name is the process's own among consumers.
 func NewIndexer(b bus.Stream, s store.Leases, t *store.Estimate, f *Feeder, r *Recaller, name string, log zerolog.Logger, cfg Config) *Indexer {
-	return &Indexer{stream: b, store: s, time: t, feed: f, recall: r, name: name, log: log, cfg: cfg.withDefaults()}
+	return &Indexer{
+		stream: b, store: s, time: t, feed: f, recall: r, name: name, log: log, cfg: cfg.withDefaults(), recalls: map[string]bool{},
+	}
 }
 
 // Name implements [step.Step].
@@ -239,7 +274,7 @@ func (x *Indexer) Do(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	var members []expiry.Member
-	for _, id := range x.concerned(ctx, events, now) {
+	for _, id := range x.concerned(events, now) {
 		l, err := x.store.Get(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
@@ -257,19 +292,24 @@ func (x *Indexer) Do(ctx context.Context) (time.Duration, error) {
 	if err := x.consumer.Ack(ctx); err != nil {
 		return 0, fmt.Errorf("acknowledge events: %w", err)
 	}
+	for target := range x.recalls {
+		if err := x.recall.Recall(ctx, target, true); err != nil {
+			return 0, err // it is tried again, with the next events
+		}
+		delete(x.recalls, target)
+	}
 	return 0, nil
 }
 
-// concerned picks the leases of a batch that may fall due within the window.
-func (x *Indexer) concerned(ctx context.Context, events []event.Event, now time.Time) []lease.ID {
+// concerned picks the leases of a batch that may fall due within the window, and
+// notes whose configuration changed.
+func (x *Indexer) concerned(events []event.Event, now time.Time) []lease.ID {
 	var ids []lease.ID
 	seen := map[lease.ID]bool{}
 	for _, e := range events {
 		d := &e.Data
 		if e.Type == event.ConfigChanged && d.Target != "" {
-			if err := x.recall.Recall(ctx, d.Target, true); err != nil {
-				x.log.Warn().Err(err).Str("target", d.Target).Msg("revocations were not recalled")
-			}
+			x.recalls[d.Target] = true
 		}
 		soon := d.NextTryAt != nil || d.ExpiresAt != nil && d.ExpiresAt.Sub(now) < x.cfg.Window
 		if d.LeaseID == "" || d.State.Final() || !soon || seen[d.LeaseID] {

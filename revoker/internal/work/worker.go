@@ -7,7 +7,9 @@
 //
 // What holds: each lease is re-read in the commit that decides about it, so a
 // wrong hint does no harm (D1); a batch that passes all stages commits one
-// transition a lease (A1); a lease at fault delays and fails only itself;
+// transition a lease (A1); a lease at fault, in the target or in the store,
+// delays and fails only itself; a bug in an engine is a failed attempt; while
+// the store's clock is in doubt nothing is begun, but what was begun goes on (A5);
 // whatever happens, each lease of the batch is either ended or has a time at
 // which it is looked at again.
 package work
@@ -16,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -44,7 +47,7 @@ func New(s store.Leases, engines map[string]engine.Revoker, t *store.Estimate, l
 type Result struct {
 	Later []expiry.Member // to be looked at again, and when
 	Ended int
-	// Reached: the target answered. Down: it did not.
+	// Reached: the target answered at least once. Down: it did not at least once.
 	Reached, Down bool
 }
 
@@ -54,112 +57,126 @@ type job struct {
 	stages lease.Stages
 }
 
-// Process takes due members of one target as far as they go now. An error means
-// that the store did not answer; nothing is lost, the claim may lapse.
+// Process takes due members of one target as far as they go now. Whatever
+// happens, each member has ended or is in the result's Later; an error tells why
+// some could not be worked on, for the log.
 func (w *Worker) Process(ctx context.Context, target string, members []expiry.Member) (Result, error) {
 	var res Result
 	jobs, err := w.begin(ctx, members, &res)
-	if err != nil || len(jobs) == 0 {
+	if len(jobs) == 0 {
 		return res, err
 	}
 	var mu sync.Mutex
-	merge := func(r Result) {
+	merge := func(r Result, e error) {
 		mu.Lock()
 		defer mu.Unlock()
 		res.Later = append(res.Later, r.Later...)
 		res.Ended += r.Ended
 		res.Reached, res.Down = res.Reached || r.Reached, res.Down || r.Down
+		err = errors.Join(err, e)
 	}
 	// A lease that failed before goes alone, so that it delays nobody (B7).
 	var wg sync.WaitGroup
-	errs := make(chan error, len(jobs)+1)
 	fresh := map[string][]job{}
 	for _, j := range jobs {
 		if j.lease.Revocation.Attempts == 0 {
 			fresh[j.lease.Engine] = append(fresh[j.lease.Engine], j)
 			continue
 		}
-		wg.Go(func() {
-			r, err := w.stage(ctx, target, j.lease.Engine, []job{j})
-			merge(r)
-			errs <- err
-		})
+		wg.Go(func() { merge(w.guarded(ctx, target, j.lease.Engine, []job{j})) })
 	}
 	for name, batch := range fresh {
-		wg.Go(func() {
-			r, err := w.stage(ctx, target, name, batch)
-			merge(r)
-			errs <- err
-		})
+		wg.Go(func() { merge(w.guarded(ctx, target, name, batch)) })
 	}
 	wg.Wait()
-	close(errs)
-	for e := range errs {
-		err = errors.Join(err, e)
-	}
 	return res, err
 }
 
-// begin commits revoking for what is due by the store's clock, and sorts out
-// what is not.
-func (w *Worker) begin(ctx context.Context, members []expiry.Member, res *Result) ([]job, error) {
-	items := make([]store.Transition, len(members))
-	for i, m := range members {
-		items[i].Change = lease.Change{
-			ID: m.ID, Version: lease.AnyVersion, Key: lease.RandomBase62(16),
-			By: lease.System(lease.ActorExpiry), Do: lease.Revoke{If: lease.IfDue},
-		}
-	}
-	var jobs []job
-	for i, o := range w.store.Apply(ctx, items...) {
-		switch {
-		case o.Err == nil, errors.Is(o.Err, lease.ErrOver) && o.Lease.State == lease.Revoking:
-			jobs = append(jobs, job{lease: o.Lease})
-		case errors.Is(o.Err, lease.ErrOver), errors.Is(o.Err, store.ErrNotFound):
-			// ended already
-		case errors.Is(o.Err, lease.ErrNotDue):
-			if at := o.Lease.DueAt(); !at.IsZero() {
-				res.Later = append(res.Later, expiry.Member{ID: o.Lease.ID, Target: members[i].Target, At: at})
+// guarded is stage where a bug in it must neither end the process nor lose a
+// lease.
+func (w *Worker) guarded(ctx context.Context, target, name string, jobs []job) (res Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			res, err = Result{}, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			for i := range jobs {
+				l := &jobs[i].lease
+				res.Later = append(res.Later, w.soon(ctx, expiry.Member{ID: l.ID, Target: l.Target, At: l.DueAt()}))
 			}
-		default:
-			return nil, fmt.Errorf("begin revocation: %w", o.Err)
 		}
-	}
-	return jobs, nil
+	}()
+	return w.stage(ctx, target, name, jobs)
 }
 
 // stage runs the stages for jobs of one engine and commits how far they came.
 func (w *Worker) stage(ctx context.Context, target, name string, jobs []job) (Result, error) {
+	var res Result
 	eng := w.engines[name]
 	if eng == nil {
-		return w.commit(ctx, jobs, failAll(jobs, &engine.Error{
+		return res, w.commit(ctx, jobs, failAll(jobs, &engine.Error{
 			Kind: engine.Refused, Message: fmt.Sprintf("engine %q is not part of this program", name),
-		}))
+		}), &res)
 	}
-	outs := eng.Disable(ctx, target, leases(jobs))
+	outs := w.ask(name, jobs, func() []engine.Outcome { return eng.Disable(ctx, target, leases(jobs)) })
 	now, err := w.time.Now(ctx)
 	if err != nil {
-		return Result{}, err
+		return res, err
 	}
 	var rest []job
 	var at []int
 	for i := range jobs {
+		res.contact(outs[i].Err)
 		jobs[i].note(outs[i], now)
 		if outs[i].Err == nil {
 			rest, at = append(rest, jobs[i]), append(at, i)
 		}
 	}
 	if len(rest) > 0 {
-		removed := eng.Remove(ctx, target, leases(rest))
+		removed := w.ask(name, rest, func() []engine.Outcome { return eng.Remove(ctx, target, leases(rest)) })
 		if now, err = w.time.Now(ctx); err != nil {
-			return Result{}, err
+			return res, err
 		}
 		for k, o := range removed {
+			res.contact(o.Err)
 			jobs[at[k]].note(o, now)
 			outs[at[k]] = o
 		}
 	}
-	return w.commit(ctx, jobs, outs)
+	return res, w.commit(ctx, jobs, outs, &res)
+}
+
+// ask calls an engine. One that panics, or does not answer for each lease, has
+// failed: each of its leases is then tried alone, and the bug meets its own.
+func (w *Worker) ask(name string, jobs []job, call func() []engine.Outcome) (outs []engine.Outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error().Str("engine", name).Int("leases", len(jobs)).Str("panic", fmt.Sprint(p)).
+				Str("stack", string(debug.Stack())).Msg("engine panicked")
+			outs = failAll(jobs, &engine.Error{Kind: engine.Internal, Message: "the engine broke down; the server's log says where"})
+		}
+	}()
+	if outs = call(); len(outs) != len(jobs) {
+		return failAll(jobs, &engine.Error{
+			Kind: engine.Internal, Message: fmt.Sprintf("engine %q answered for %d of %d leases", name, len(outs), len(jobs)),
+		})
+	}
+	return outs
+}
+
+// contact notes what an answer says about the target's health. What failed
+// before the target was asked says nothing.
+func (r *Result) contact(err error) {
+	e := engine.AsError(err)
+	if e == nil {
+		r.Reached = true
+		return
+	}
+	switch e.Kind {
+	case engine.Unreachable:
+		r.Down = true
+	case engine.Refused, engine.Conflict, engine.NotYet:
+		r.Reached = true
+	case engine.Internal, engine.Busy, engine.Invalid, engine.NotFound, engine.UnsupportedPath, engine.UnsupportedOperation:
+	}
 }
 
 // note records the stages of an outcome at the store's time now, also on the
@@ -168,6 +185,9 @@ func (j *job) note(o engine.Outcome, now time.Time) {
 	r := &j.lease.Revocation
 	if o.Disabled && j.stages.DisabledAt.IsZero() {
 		j.stages.DisabledAt = now.Add(-o.DisabledAgo)
+		if j.stages.DisabledAt.Before(r.Since) { // now is an estimate, Since a fact
+			j.stages.DisabledAt = r.Since
+		}
 		r.DisabledAt = j.stages.DisabledAt
 	}
 	if o.SessionsEnded && j.stages.SessionsEndedAt.IsZero() {
@@ -180,9 +200,9 @@ func (j *job) note(o engine.Outcome, now time.Time) {
 	}
 }
 
-// commit records each outcome: the end, or the failure with its fate.
-func (w *Worker) commit(ctx context.Context, jobs []job, outs []engine.Outcome) (Result, error) {
-	var res Result
+// commit records each outcome: the end, or the failure with its fate. A lease
+// whose outcome the store did not take is worked on again soon.
+func (w *Worker) commit(ctx context.Context, jobs []job, outs []engine.Outcome, res *Result) error {
 	items := make([]store.Transition, len(jobs))
 	for i, o := range outs {
 		c := &items[i].Change
@@ -201,21 +221,23 @@ func (w *Worker) commit(ctx context.Context, jobs []job, outs []engine.Outcome) 
 			c.Do = fate(err, l.Revocation.Attempts, jobs[i].stages)
 			w.logFailure(l, err)
 		}
-		down := isDown(o.Err)
-		res.Down, res.Reached = res.Down || down, res.Reached || !down
 	}
+	var failed refusals
 	for i, o := range w.store.Apply(ctx, items...) {
+		m := expiry.Member{ID: jobs[i].lease.ID, Target: jobs[i].lease.Target}
 		switch {
 		case o.Err == nil && o.Lease.State.Final():
 			res.Ended++
 		case o.Err == nil:
-			res.Later = append(res.Later, expiry.Member{ID: o.Lease.ID, Target: jobs[i].lease.Target, At: o.Lease.DueAt()})
+			m.At = o.Lease.DueAt()
+			res.Later = append(res.Later, m)
 		case errors.Is(o.Err, lease.ErrOver): // another worker ended it (C7)
 		default:
-			return res, fmt.Errorf("record revocation: %w", o.Err)
+			failed.add(o.Err)
+			res.Later = append(res.Later, w.soon(ctx, m))
 		}
 	}
-	return res, nil
+	return failed.err("record revocation")
 }
 
 func (w *Worker) logFailure(l *lease.Lease, err *engine.Error) {
@@ -224,11 +246,6 @@ func (w *Worker) logFailure(l *lease.Lease, err *engine.Error) {
 	}
 	w.log.Warn().Str("lease", string(l.ID)).Str("target", l.Target).Str("kind", string(err.Kind)).
 		Int("attempts", l.Revocation.Attempts+1).Str("error", err.Message).AnErr("cause", err.Err).Msg("revocation failed")
-}
-
-func isDown(err error) bool {
-	e := engine.AsError(err)
-	return e != nil && e.Kind == engine.Unreachable
 }
 
 func failAll(jobs []job, err error) []engine.Outcome {

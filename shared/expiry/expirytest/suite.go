@@ -40,6 +40,7 @@ func Laws() []Law {
 		{"C7 a lapsed claim is due again and its token is void", lapses},
 		{"C7 an extended claim does not lapse", extends},
 		{"C7 completed members are gone", completed},
+		{"C8 an old offer during flight does not undo the put-back", oldOffer},
 		{"an offer during flight outlives completion", offerOutlives},
 		{"concurrent claims never share a member", disjoint},
 		{"upcoming names the earliest of each target", upcoming},
@@ -120,6 +121,23 @@ func putBackLater(t T, x expiry.Index) {
 	complete(t, x, c, m)
 	wantIDs(t, claim(t, x, "a", 499, 10))
 	wantIDs(t, claim(t, x, "a", 500, 10), m)
+}
+
+// The sweep of overdue leases offers what is in flight again and again; the
+// attempt's back-off stands. What comes later counts.
+func oldOffer(t T, x expiry.Index) {
+	m := member("a", 1, 10)
+	offer(t, x, m)
+	c := claim(t, x, "a", 20, 10)
+	offer(t, x, m, member("a", 1, 4))
+	m.At = at(500)
+	complete(t, x, c, m)
+	wantIDs(t, claim(t, x, "a", 499, 10))
+	c = claim(t, x, "a", 500, 10)
+	wantIDs(t, c, m)
+	offer(t, x, m, member("a", 1, 501))
+	complete(t, x, c, member("a", 1, 900))
+	wantIDs(t, claim(t, x, "a", 501, 10), m)
 }
 
 func claimsDue(t T, x expiry.Index) {

@@ -26,8 +26,8 @@ type Index struct {
 	claims  map[string]*claim
 }
 
-// flight is a member that is being worked on. offered is the earliest time at
-// which it was offered meanwhile; zero: it was not.
+// flight is a member that is being worked on. offered is the earliest time,
+// later than its own, at which it was offered meanwhile; zero: it was not.
 type flight struct {
 	member  expiry.Member
 	offered time.Time
@@ -58,7 +58,8 @@ func (x *Index) Offer(_ context.Context, members ...expiry.Member) error {
 	defer x.mu.Unlock()
 	for _, m := range members {
 		if f := x.flights[m.ID]; f != nil {
-			if f.offered.IsZero() || m.At.Before(f.offered) {
+			news := m.At.After(f.member.At) // else the flight works on it
+			if news && (f.offered.IsZero() || m.At.Before(f.offered)) {
 				f.offered = m.At
 			}
 			continue

@@ -4,7 +4,6 @@ package postgres_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -226,82 +225,6 @@ func TestUnreachable(t *testing.T) {
 	w.removed(a...)
 }
 
-// Absence counts only where the account was seen (C6).
-func TestTargetMoved(t *testing.T) {
-	t.Parallel()
-	here := settle(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.SuperuserAdmin))
-	there := testkit.Postgres(t)
-	a := here.issue(1, s1())[0]
-
-	// By the handle of the lease.
-	w := settle(t, there.CreateAdmin(t, testkit.SuperuserAdmin))
-	run(t, w.super(), `CREATE ROLE "`+a.user+`"`)
-	for _, o := range append(w.Disable(t.Context(), []lease.Lease{a.lease}), w.Remove(t.Context(), []lease.Lease{a.lease})...) {
-		kind(t, o.Err, engine.Refused, "target moved")
-		if o.Disabled || o.Gone {
-			t.Fatalf("%+v", o)
-		}
-	}
-	if !w.exists(a.user) {
-		t.Fatal("an account of another system was dropped")
-	}
-	// By the connection's identity.
-	id, err := here.Identify(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w = settle(t, w.admin, func(s *postgres.Settings) { s.Identity = id })
-	c := w.Create(t.Context(), creationsOf(t, 1, s1()))[0]
-	kind(t, c.Err, engine.Refused, "target moved", id.SystemID)
-	here.removed(a)
-}
-
-// A standby proves no absence; after its promotion it does, on a new timeline
-// (C6).
-func TestStandbyAndPromotion(t *testing.T) {
-	t.Parallel()
-	primary := testkit.Postgres(t)
-	admin := primary.CreateAdmin(t, testkit.CreateRoleAdmin)
-	w := settle(t, admin)
-	a := w.issue(2, s1())
-	standby := primary.Standby(t)
-	standby.WaitReplay(t, primary)
-	at := func(c *testkit.Cluster) string {
-		return replace(c.URL("U", "P", admin.Database), "U:P", "{{username}}:{{password}}")
-	}
-	alone := settle(t, admin, func(s *postgres.Settings) { s.URL = at(standby) })
-	o := alone.Remove(t.Context(), []lease.Lease{a[0].lease})[0]
-	kind(t, o.Err, engine.Unreachable, "standby")
-	if o.Gone || o.Disabled {
-		t.Fatalf("%+v", o)
-	}
-	both := settle(t, admin, func(s *postgres.Settings) {
-		s.URL = fmt.Sprintf("postgres://{{username}}:{{password}}@127.0.0.1:%d,127.0.0.1:%d/%s?sslmode=disable",
-			standby.Port(), primary.Port(), admin.Database)
-	})
-	if id, err := both.Identify(t.Context()); err != nil || id.Timeline != 1 {
-		t.Fatalf("%+v: %v", id, err)
-	}
-	primary.Kill(t)
-	standby.Promote(t)
-	eventually(t, "the promoted server serves", func() bool {
-		for _, o := range both.Remove(t.Context(), []lease.Lease{a[0].lease, a[1].lease}) {
-			if o.Err != nil {
-				t.Log(o.Err)
-				return false
-			}
-		}
-		return true
-	})
-	if id, err := both.Identify(t.Context()); err != nil || id.Timeline != 2 {
-		t.Fatalf("%+v: %v", id, err)
-	}
-	conn := testkit.Connect(t, standby.AdminURL("postgres"))
-	if n := value[int](t, conn, `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-test-%'`); n != 0 {
-		t.Fatalf("%d accounts are left", n)
-	}
-}
-
 func TestAccountsByPage(t *testing.T) {
 	t.Parallel()
 	cluster := testkit.Postgres(t)
@@ -334,65 +257,6 @@ func TestAccountsByPage(t *testing.T) {
 		}
 	}
 	w.removed(made...)
-}
-
-func TestTLS(t *testing.T) {
-	t.Parallel()
-	strict := testkit.Postgres(t, testkit.HostSSLOnly())
-	plain := testkit.SharedPostgres(t)
-	read := func(path string) string {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	right, wrong := read(strict.CAFile()), read(strict.OtherCAFile())
-	admin := strict.CreateAdmin(t, testkit.SuperuserAdmin)
-	lax := plain.CreateAdmin(t, testkit.SuperuserAdmin)
-	url := func(c *testkit.Cluster, a *testkit.Admin, host, query string) string {
-		return fmt.Sprintf("postgresql://{{username}}:{{password}}@%s:%d/%s%s", host, c.Port(), a.Database, query)
-	}
-	elsewhere := testkit.Postgres(t, testkit.WithTLS("127.0.0.1"))
-	abroad := elsewhere.CreateAdmin(t, testkit.SuperuserAdmin)
-	tests := []struct {
-		name  string
-		url   string
-		ca    string
-		admin *testkit.Admin
-		want  string // "" works
-	}{
-		{"verify-full", url(strict, admin, "127.0.0.1", "?sslmode=verify-full"), right, admin, ""},
-		{"verify-full by name", url(strict, admin, "localhost", "?sslmode=verify-full"), right, admin, ""},
-		{"a CA alone means verify-full", url(strict, admin, "127.0.0.1", ""), right, admin, ""},
-		{"verify-ca", url(strict, admin, "127.0.0.1", "?sslmode=verify-ca"), right, admin, ""},
-		{"require", url(strict, admin, "127.0.0.1", "?sslmode=require"), "", admin, ""},
-		{"keywords", fmt.Sprintf("host=127.0.0.1 port=%d user={{username}} password={{password}} dbname=%s sslmode=verify-full",
-			strict.Port(), admin.Database), right, admin, ""},
-		{"CA in a file", url(strict, admin, "127.0.0.1", "?sslmode=verify-full&sslrootcert="+strict.CAFile()), "", admin, ""},
-		{"wrong CA", url(strict, admin, "127.0.0.1", "?sslmode=verify-full"), wrong, admin, "not signed by a trusted CA"},
-		{"wrong CA, verify-ca", url(strict, admin, "127.0.0.1", "?sslmode=verify-ca"), wrong, admin, "not signed by a trusted CA"},
-		{"wrong CA, require", url(strict, admin, "127.0.0.1", "?sslmode=require"), wrong, admin, "not signed by a trusted CA"},
-		{"no CA", url(strict, admin, "127.0.0.1", "?sslmode=verify-full"), "", admin, "not signed by a trusted CA"},
-		{"plaintext to hostssl", url(strict, admin, "127.0.0.1", "?sslmode=disable"), "", admin, "only encrypted connections"},
-		{"no TLS at the server", url(plain, lax, "127.0.0.1", "?sslmode=require"), "", lax, "does not offer TLS"},
-		{"wrong host, CA of others", url(elsewhere, abroad, "localhost", "?sslmode=verify-full"), read(elsewhere.CAFile()), abroad, "not for this host"},
-		{"wrong host, verify-ca", url(elsewhere, abroad, "localhost", "?sslmode=verify-ca"), read(elsewhere.CAFile()), abroad, ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			w := settle(t, tt.admin, func(s *postgres.Settings) { s.URL, s.TLS.CA = tt.url, tt.ca })
-			_, err := w.Verify(t.Context())
-			if tt.want == "" {
-				if err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			kind(t, err, engine.Refused, "TLS", tt.want)
-		})
-	}
 }
 
 func TestSessionsBearTheProgramsName(t *testing.T) {

@@ -3,9 +3,11 @@
 package postgres_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -47,6 +49,41 @@ func TestLifeOfACredential(t *testing.T) {
 		// Again, as two workers do or one after a crash (C7).
 		w.removed(a)
 	})
+}
+
+// skewed is a clock that somebody turns.
+type skewed struct {
+	clock.System
+	skew atomic.Int64
+}
+
+func (s *skewed) Now() time.Time { return s.System.Now().Add(time.Duration(s.skew.Load())) }
+
+// A sample of the target's clock that is wrong by now is noticed when VALID
+// UNTIL is read back (B8).
+func TestClockThatJumps(t *testing.T) {
+	t.Parallel()
+	for _, jump := range []time.Duration{20 * time.Second, -20 * time.Second, time.Hour} {
+		clk := &skewed{}
+		w := settleBy(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin), clk)
+		made := w.issue(1, s1())
+		clk.skew.Store(int64(jump))
+		made = append(made, w.issue(1, s1())...)
+		clk.skew.Store(0)
+		for _, err := range w.Renew(t.Context(), []engine.Renewal{{Lease: made[0].lease, Remaining: time.Hour}}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, a := range made {
+			d := value[float64](t, w.super(),
+				`SELECT extract(epoch FROM rolvaliduntil - clock_timestamp())::float8 FROM pg_roles WHERE rolname = $1`, a.user)
+			if d < 3600-1 || d > 3600+8 {
+				t.Fatalf("after a jump of %v VALID UNTIL is %.1f s from now", jump, d)
+			}
+		}
+		w.removed(made...)
+	}
 }
 
 func TestRenewOfAnAccountThatIsGone(t *testing.T) {

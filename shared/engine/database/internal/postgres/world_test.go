@@ -103,13 +103,19 @@ func template(a *testkit.Admin, params ...string) string {
 
 func settle(tb testing.TB, a *testkit.Admin, change ...func(*postgres.Settings)) *world {
 	tb.Helper()
+	return settleBy(tb, a, clock.System{}, change...)
+}
+
+// settleBy is settle with a clock of the test's.
+func settleBy(tb testing.TB, a *testkit.Admin, clk clock.Clock, change ...func(*postgres.Settings)) *world {
+	tb.Helper()
 	s := postgres.Settings{URL: template(a), Username: a.User, Program: "test"}
 	for _, c := range change {
 		c(&s)
 	}
 	w := &world{t: tb, admin: a, creds: &passwords{current: a.Password}, notes: &notebook{}}
 	var err error
-	if w.Target, err = postgres.New(w.creds, clock.System{}, w.notes, s); err != nil {
+	if w.Target, err = postgres.New(w.creds, clk, w.notes, s); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {

@@ -1,0 +1,107 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// again is when a lease is looked at again that could not be worked on.
+const again = time.Second
+
+// begin commits revoking for what is due by the store's clock, and sorts out
+// what is not. A lease that the store refuses keeps nobody waiting but itself.
+func (w *Worker) begin(ctx context.Context, members []expiry.Member, res *Result) ([]job, error) {
+	var failed refusals
+	if w.time.Paused() {
+		members = w.begun(ctx, members, res, &failed)
+	}
+	if len(members) == 0 {
+		return nil, failed.err("begin revocation")
+	}
+	items := make([]store.Transition, len(members))
+	for i, m := range members {
+		items[i].Change = lease.Change{
+			ID: m.ID, Version: lease.AnyVersion, Key: lease.RandomBase62(16),
+			By: lease.System(lease.ActorExpiry), Do: lease.Revoke{If: lease.IfDue},
+		}
+	}
+	var jobs []job
+	for i, o := range w.store.Apply(ctx, items...) {
+		switch {
+		case o.Err == nil, errors.Is(o.Err, lease.ErrOver) && o.Lease.State == lease.Revoking:
+			jobs = append(jobs, job{lease: o.Lease})
+		case errors.Is(o.Err, lease.ErrOver), errors.Is(o.Err, store.ErrNotFound):
+			// ended already
+		case errors.Is(o.Err, lease.ErrNotDue):
+			res.wait(&o.Lease)
+		default:
+			failed.add(o.Err)
+			res.Later = append(res.Later, w.soon(ctx, members[i]))
+		}
+	}
+	return jobs, failed.err("begin revocation")
+}
+
+// begun keeps the members that are in revoking: while the store's clock is in
+// doubt, nothing is expired by it (A5).
+func (w *Worker) begun(ctx context.Context, members []expiry.Member, res *Result, failed *refusals) []expiry.Member {
+	var out []expiry.Member
+	for _, m := range members {
+		l, err := w.store.Get(ctx, m.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound), err == nil && l.State.Final():
+		case err != nil:
+			failed.add(err)
+			res.Later = append(res.Later, w.soon(ctx, m))
+		case l.State == lease.Revoking:
+			out = append(out, m)
+		default:
+			at := l.DueAt()
+			if m = w.soon(ctx, m); at.IsZero() || at.After(m.At) {
+				res.wait(&l)
+				continue
+			}
+			res.Later = append(res.Later, m)
+		}
+	}
+	return out
+}
+
+// wait puts a lease that is not due back to its time.
+func (r *Result) wait(l *lease.Lease) {
+	if at := l.DueAt(); !at.IsZero() {
+		r.Later = append(r.Later, expiry.Member{ID: l.ID, Target: l.Target, At: at})
+	}
+}
+
+func (w *Worker) soon(ctx context.Context, m expiry.Member) expiry.Member {
+	if now, err := w.time.Now(ctx); err == nil {
+		m.At = now.Add(again)
+	}
+	return m
+}
+
+// refusals counts what the store did not take, and keeps the first reason.
+type refusals struct {
+	n     int
+	first error
+}
+
+func (r *refusals) add(err error) {
+	if r.n++; r.first == nil {
+		r.first = err
+	}
+}
+
+func (r *refusals) err(act string) error {
+	if r.n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s of %d leases: %w", act, r.n, r.first)
+}
