@@ -62,7 +62,7 @@ servers: ## find Postgres and Redis for the tests, or install them
 # Into bin/: every folder of services/ that holds a program.
 build: ## build the programs into bin/
 	@mkdir -p bin
-	@cd services && go build -trimpath -o ../bin/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...)
+	@cd services && go build -buildvcs=false -trimpath -o ../bin/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...)
 
 demo: build ## walk through the life of two leases on real servers (KEEP=1 leaves it running)
 	@$(CLEAN) bin/demo

@@ -10,7 +10,8 @@ import (
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
 )
 
-// ErrDamaged: the ledger is not what was signed. What and where was printed.
+// ErrDamaged says that the ledger is not what was signed. What and where was
+// printed.
 var ErrDamaged = errors.New("the ledger is damaged")
 
 // Verify recomputes the ledger in dir (an auditor's Config.Dir) from the bytes

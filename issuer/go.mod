@@ -4,12 +4,14 @@ go 1.26.0
 
 replace github.com/curfew-project/curfew/shared => ../shared
 
-require github.com/curfew-project/curfew/shared v0.0.0-00010101000000-000000000000
+require (
+	github.com/curfew-project/curfew/shared v0.0.0-00010101000000-000000000000
+	github.com/rs/zerolog v1.35.1
+	pgregory.net/rapid v1.3.0
+)
 
 require (
-	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-colorable v0.1.15 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
-	github.com/rs/zerolog v1.35.1 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
 )

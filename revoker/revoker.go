@@ -104,7 +104,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	r.claimer = claim.New(worker, recall, now, d.Clock, d.Log,
 		claim.Config{Batch: cfg.Batch, Flights: cfg.Flights, Hold: cfg.Hold}, indexes...)
 	icfg := index.Config{Window: cfg.Window, Every: cfg.Overdue}
-	r.indexer = index.NewIndexer(d.Stream, d.Store, now, feed, recall, "indexer-"+cfg.Name, d.Log, icfg)
+	r.indexer = index.NewIndexer(d.Stream, d.Store, now, feed, recall, "indexer-"+cfg.Name, icfg)
 
 	steps := []step.Step{
 		r.indexer,

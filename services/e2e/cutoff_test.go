@@ -69,14 +69,13 @@ func cutSetRole(t *testing.T, s *curfew, target *target, cred credential) {
 	_, err := conn.Exec(t.Context(), "SET ROLE readers")
 	must(t, err, "become another role")
 	var last time.Time
-	for {
+	for deadline := time.Now().Add(hang); ; {
 		at, err := query(t.Context(), conn)
 		if err != nil {
 			break
 		}
-		last = at
-		if conn.IsClosed() {
-			break
+		if last = at; time.Now().After(deadline) {
+			t.Fatal("the session goes on")
 		}
 	}
 	d := onTime(t, s, cred.lease).Data
@@ -95,7 +94,10 @@ func cutReconnect(t *testing.T, s *curfew, target *target, cred credential) {
 	t.Helper()
 	var lastWorked, firstRefused time.Time
 	refusals := 0
-	for refusals < 50 {
+	for deadline := time.Now().Add(hang); refusals < 50; {
+		if time.Now().After(deadline) {
+			t.Fatal("the client goes on")
+		}
 		conn, err := target.tryLogin(t.Context(), cred)
 		if err != nil {
 			if refusals++; firstRefused.IsZero() {

@@ -153,6 +153,14 @@ type Sweeper interface {
 	EndGhosts(ctx context.Context, target string) (int, error)
 }
 
+// Watcher is the optional ability of a [Sweeper] to tell that a target is not
+// the one that it was: restored, failed over, or restarted after a crash. What
+// was taken away before may be back, so that it is swept at once (C6).
+type Watcher interface {
+	// Incarnation names the present life of the target's system.
+	Incarnation(ctx context.Context, target string) (string, error)
+}
+
 // Target is a connection to a system in which credentials live.
 type Target struct {
 	ID      string

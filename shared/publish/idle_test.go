@@ -104,7 +104,7 @@ func TestBrokerAwayForLong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.confirm(t, publish.Ledger, head.Number)
+		w.confirm(t, head.Number)
 		time.Sleep(time.Minute)
 		if first := w.first(t); first != 11 {
 			t.Errorf("the store begins with %d, want 11: the broker has 10", first)

@@ -23,7 +23,8 @@ const (
 	Ledger   = "ledger"    // last event the ledger holds
 )
 
-// ErrRewound: the store has given fewer numbers than were published (A7).
+// ErrRewound says that the store has given fewer numbers than were published
+// (A7).
 var ErrRewound = errors.New("the store was restored from a copy")
 
 // Config tunes a [Publisher]; the zero value works but for Owner.

@@ -136,7 +136,7 @@ func TestTrimsWhatBothHave(t *testing.T) {
 				t.Fatal("the broker's error was lost")
 			}
 			w.broker.play(away)
-			w.confirm(t, publish.Ledger, c.ledger)
+			w.confirm(t, c.ledger)
 			w.clock.Advance(time.Second)
 			if _, err := p.Do(t.Context()); !errors.Is(err, errAway) {
 				t.Fatalf("do: %v, want the broker's error", err)
@@ -161,7 +161,7 @@ func TestWithoutABroker(t *testing.T) {
 	}
 	w.append(t, 10)
 	w.drain(t, p)
-	w.confirm(t, publish.Ledger, 6)
+	w.confirm(t, 6)
 	w.clock.Advance(time.Second)
 	w.drain(t, p)
 	if first := w.first(t); first != 7 {
@@ -176,7 +176,7 @@ func TestTrimsALongBacklog(t *testing.T) {
 	p := w.publisher(t, "a", publish.Config{Batch: 10})
 	w.append(t, 500)
 	w.drain(t, p)
-	w.confirm(t, publish.Ledger, 490)
+	w.confirm(t, 490)
 	w.clock.Advance(time.Second)
 	w.drain(t, p)
 	if first := w.first(t); first != 491 {
@@ -233,7 +233,7 @@ func TestFaults(t *testing.T) {
 					for range 4 {
 						w.append(t, 10)
 						w.drain(t, p)
-						w.confirm(t, publish.Ledger, int64(w.n))
+						w.confirm(t, int64(w.n))
 						w.clock.Advance(5 * time.Second) // the lock is extended, the head told
 						w.drain(t, p)
 					}

@@ -155,9 +155,10 @@ func (w *world) check(t fataler) {
 	}
 }
 
-func (w *world) confirm(t *testing.T, consumer string, n int64) {
+// confirm is what the ledger does.
+func (w *world) confirm(t *testing.T, n int64) {
 	t.Helper()
-	if err := w.fake.Confirm(t.Context(), consumer, event.Position{Epoch: 1, Number: n}); err != nil {
+	if err := w.fake.Confirm(t.Context(), publish.Ledger, event.Position{Epoch: 1, Number: n}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,6 @@ var errEnded = errors.New("the ledger is shorter than it was")
 type reader struct {
 	*Handler
 	w    http.ResponseWriter
-	r    *http.Request
 	out  *http.ResponseController
 	at   event.Position // everything up to here was sent, or filtered out
 	kind string         // the only type that is sent; empty: all
@@ -44,8 +44,8 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	s := &reader{Handler: h, w: w, r: r, out: http.NewResponseController(w), at: at, kind: r.URL.Query().Get("type")}
-	if err := s.run(); err != nil && r.Context().Err() == nil {
+	s := &reader{Handler: h, w: w, out: http.NewResponseController(w), at: at, kind: r.URL.Query().Get("type")}
+	if err := s.run(r.Context()); err != nil && r.Context().Err() == nil {
 		h.log.Info().Err(err).Stringer("position", s.at).Msg("a stream was cut; its reader may resume")
 	}
 }
@@ -69,7 +69,7 @@ func (h *Handler) begin(r *http.Request) (event.Position, error) {
 
 // run sends until the reader is gone or too slow, the stream has lasted long
 // enough, or the ledger cannot be read. Then the reader comes back.
-func (s *reader) run() error {
+func (s *reader) run(ctx context.Context) error {
 	over, stop := s.clock.Timer(s.cfg.Longest)
 	defer stop()
 	beat, stopBeat := s.clock.Timer(s.cfg.Heartbeat)
@@ -79,10 +79,10 @@ func (s *reader) run() error {
 	}
 	for {
 		_, moved := s.end.At() // before sending: what comes meanwhile wakes
-		if err := s.send(); err != nil {
+		if err := s.send(ctx); err != nil {
 			return err
 		}
-		if s.rest() { // what comes meanwhile goes in one look
+		if s.rest(ctx) { // what comes meanwhile goes in one look
 			return nil
 		}
 		select {
@@ -94,7 +94,7 @@ func (s *reader) run() error {
 			beat, stopBeat = s.clock.Timer(s.cfg.Heartbeat)
 		case <-over:
 			return nil
-		case <-s.r.Context().Done():
+		case <-ctx.Done():
 			return nil
 		case <-s.stopped:
 			return nil
@@ -103,13 +103,13 @@ func (s *reader) run() error {
 }
 
 // rest waits for a moment; true: the stream ends.
-func (s *reader) rest() bool {
+func (s *reader) rest(ctx context.Context) bool {
 	pause, stop := s.clock.Timer(s.cfg.Pace)
 	defer stop()
 	select {
 	case <-pause:
 		return false
-	case <-s.r.Context().Done():
+	case <-ctx.Done():
 	case <-s.stopped:
 	}
 	return true
@@ -135,7 +135,7 @@ func (s *reader) flush() error {
 
 // send writes what follows up to the ledger's end, a batch a flush, each with a
 // deadline of its own.
-func (s *reader) send() error {
+func (s *reader) send(ctx context.Context) error {
 	for {
 		end, _ := s.end.At()
 		if !s.at.Before(end) {
@@ -157,16 +157,16 @@ func (s *reader) send() error {
 				continue
 			}
 		}
-		if err := s.batch(min(last, s.at.Number+streamBatch)); err != nil {
+		if err := s.batch(ctx, min(last, s.at.Number+streamBatch)); err != nil {
 			return err
 		}
 	}
 }
 
 // batch writes the entries after s.at up to number to.
-func (s *reader) batch(to int64) error {
+func (s *reader) batch(ctx context.Context, to int64) error {
 	s.deadline()
-	for e, err := range s.ledger.Entries(s.r.Context(), s.at.Epoch, s.at.Number+1, to) {
+	for e, err := range s.ledger.Entries(ctx, s.at.Epoch, s.at.Number+1, to) {
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
 		}

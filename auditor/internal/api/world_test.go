@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,10 @@ import (
 
 // hang bounds what must happen some time; it decides nothing.
 const hang = time.Minute
+
+// opening keeps tests from opening ledgers at the same time: the library's log
+// settings belong to the process.
+var opening sync.Mutex
 
 // world is a record that is served.
 type world struct {
@@ -43,7 +48,9 @@ func newWorld(t *testing.T, cfg Config) *world {
 	dir := t.TempDir()
 	w := &world{t: t, dir: dir}
 	var err error
+	opening.Lock()
 	w.ledger, err = ledger.Open(t.Context(), ledger.Config{Dir: filepath.Join(dir, "ledger"), Installation: "test", CheckpointInterval: 100 * time.Millisecond})
+	opening.Unlock()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +84,8 @@ var start = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
 var kinds = []event.Type{event.LeaseCreated, event.LeaseRenewed, event.LeaseRevoked}
 
-// grow appends n events to an epoch, tells the handler, and returns them.
-func (w *world) grow(epoch int64, n int) []event.Event {
+// grow appends n events to an epoch and tells the handler.
+func (w *world) grow(epoch int64, n int) {
 	w.t.Helper()
 	next, err := w.ledger.Next(w.t.Context(), epoch)
 	if err != nil {
@@ -104,7 +111,6 @@ func (w *world) grow(epoch int64, n int) []event.Event {
 	if n > 0 {
 		w.handler.Grown(events[n-1].Position)
 	}
-	return events
 }
 
 // catalogue brings the catalogue up to the ledger.
@@ -177,7 +183,7 @@ func (w *world) open(query, from string) *stream {
 	if from != "" {
 		r.Header.Set("Last-Event-ID", from)
 	}
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := http.DefaultClient.Do(r) //nolint:bodyclose // by the stream's close
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -20,9 +20,9 @@ import (
 )
 
 var (
-	// ErrMissing: the store has not the next event.
+	// ErrMissing says that the store has not the next event.
 	ErrMissing = errors.New("events are missing from the store")
-	// ErrRewound: the store has not what the ledger has (A7).
+	// ErrRewound says that the store has not what the ledger has (A7).
 	ErrRewound = errors.New("the store was restored from a copy")
 )
 

@@ -76,6 +76,10 @@ func (s *stream) push(batches ...[]event.Event) {
 	s.batches = append(s.batches, batches...)
 }
 
+// opening keeps tests from opening ledgers at the same time: the library's log
+// settings belong to the process.
+var opening sync.Mutex
+
 // world is a real ledger, a store and a scripted stream.
 type world struct {
 	t      *testing.T
@@ -115,6 +119,8 @@ func (w *world) acquire() {
 // open opens the ledger, as a start of the process does.
 func (w *world) open() {
 	w.t.Helper()
+	opening.Lock()
+	defer opening.Unlock()
 	l, err := ledger.Open(w.t.Context(), ledger.Config{Dir: w.dir, Installation: "test", CheckpointInterval: 100 * time.Millisecond})
 	if err != nil {
 		w.t.Fatal(err)

@@ -46,7 +46,7 @@ func insert(ctx context.Context, tx *sql.Tx, events []event.Event, p *place) err
 	if err != nil {
 		return err
 	}
-	defer add.Close() //nolint:errcheck // ends with the transaction
+	defer add.Close()
 	for _, e := range events {
 		if q := e.Position; q.Epoch == p.at.Epoch && q.Number != p.at.Number+1 || q.Epoch > p.at.Epoch && q.Number != 1 || q.Epoch < p.at.Epoch {
 			return fmt.Errorf("%w: %s after %s", errOrder, q, p.at)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,10 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
+// opening keeps tests from opening ledgers at the same time: the library's log
+// settings belong to the process.
+var opening sync.Mutex
+
 // madeKey is the key of a ledger that was just begun.
 func madeKey(t fataler, installation string) ledger.PublicKey {
 	t.Helper()
@@ -43,6 +48,8 @@ func madeKey(t fataler, installation string) ledger.PublicKey {
 		t.Fatalf("%v", err)
 	}
 	defer os.RemoveAll(dir)
+	opening.Lock()
+	defer opening.Unlock()
 	l, err := ledger.Open(context.Background(), ledger.Config{Dir: dir, Installation: installation})
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -102,32 +109,32 @@ func some(from, n int) (out []event.Event) {
 	return out
 }
 
-func mustOpen(t testing.TB, dir string) *Catalog {
-	t.Helper()
-	c, err := Open(t.Context(), dir)
+func mustOpen(tb testing.TB, dir string) *Catalog {
+	tb.Helper()
+	c, err := Open(tb.Context(), dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-func follow(t testing.TB, r *record, c *Catalog) {
-	t.Helper()
-	rest, err := NewFollower(r, c, zerolog.Nop()).Do(t.Context())
+func follow(tb testing.TB, r *record, c *Catalog) {
+	tb.Helper()
+	rest, err := NewFollower(r, c, zerolog.Nop()).Do(tb.Context())
 	if err != nil || rest <= 0 {
-		t.Fatalf("follow: rest %s, %v", rest, err)
+		tb.Fatalf("follow: rest %s, %v", rest, err)
 	}
 }
 
-func find(t testing.TB, c *Catalog, q Query) []event.Position {
-	t.Helper()
+func find(tb testing.TB, c *Catalog, q Query) []event.Position {
+	tb.Helper()
 	if q.Limit == 0 {
 		q.Limit = 10_000
 	}
-	found, err := c.Find(t.Context(), q)
+	found, err := c.Find(tb.Context(), q)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return found
 }
@@ -270,6 +277,7 @@ func TestMadeAnew(t *testing.T) {
 	t.Parallel()
 	edit := func(sql string) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
+			t.Helper()
 			c := mustOpen(t, filepath.Dir(path))
 			if _, err := c.db.ExecContext(t.Context(), sql); err != nil {
 				t.Fatal(err)
@@ -281,6 +289,7 @@ func TestMadeAnew(t *testing.T) {
 	}
 	write := func(change func([]byte) []byte) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
+			t.Helper()
 			raw, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -293,6 +302,7 @@ func TestMadeAnew(t *testing.T) {
 	for name, happen := range map[string]func(t *testing.T, path string){
 		"nothing": func(*testing.T, string) {},
 		"deleted": func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}

@@ -82,7 +82,7 @@ func (c *Catalog) positions(ctx context.Context, text string, args []any) ([]eve
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // read-only; Err below tells
+	defer rows.Close()
 	var out []event.Position
 	for rows.Next() {
 		var p event.Position

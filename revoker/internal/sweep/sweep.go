@@ -12,7 +12,6 @@ package sweep
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -74,13 +73,15 @@ func (s *Prune) Do(ctx context.Context) (time.Duration, error) {
 	return s.Every, nil
 }
 
-// revokeAll puts every live lease that q selects into revoking.
+// revokeAll puts every live lease that q selects into revoking. One that the
+// store refuses keeps it from none of the others.
 func revokeAll(ctx context.Context, s store.Leases, q store.Query, by lease.Actor, reason string) error {
 	q.States, q.Limit = []lease.State{lease.Intent, lease.Active}, page
+	var refused error
 	for {
 		found, err := s.Find(ctx, q)
 		if err != nil {
-			return fmt.Errorf("list leases to revoke: %w", err)
+			return errors.Join(refused, fmt.Errorf("list leases to revoke: %w", err))
 		}
 		items := make([]store.Transition, len(found))
 		for i, l := range found {
@@ -89,12 +90,12 @@ func revokeAll(ctx context.Context, s store.Leases, q store.Query, by lease.Acto
 			}
 		}
 		for _, o := range s.Apply(ctx, items...) {
-			if o.Err != nil && !errors.Is(o.Err, lease.ErrOver) {
-				return fmt.Errorf("revoke listed leases: %w", o.Err)
+			if o.Err != nil && !errors.Is(o.Err, lease.ErrOver) && refused == nil {
+				refused = fmt.Errorf("revoke listed leases: %w", o.Err)
 			}
 		}
 		if len(found) < page {
-			return nil
+			return refused
 		}
 		q.After = found[len(found)-1].ID
 	}
@@ -125,26 +126,25 @@ func (s *Barriers) Do(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	after := ""
+	var errs error
 	for {
 		entries, err := s.Store.List(ctx, store.KindBarrier, "", after, false, page)
 		if err != nil {
-			return 0, fmt.Errorf("list barriers: %w", err)
+			return 0, errors.Join(errs, fmt.Errorf("list barriers: %w", err))
 		}
 		for _, e := range entries {
-			if err := s.one(ctx, e, now); err != nil {
-				return 0, err
-			}
+			errs = errors.Join(errs, s.one(ctx, e, now))
 			after = e.Key
 		}
 		if len(entries) < page {
-			return s.Every, nil
+			return s.Every, errs
 		}
 	}
 }
 
 func (s *Barriers) one(ctx context.Context, e store.Entry, now time.Time) error {
-	var b store.Barrier
-	if err := json.Unmarshal(e.Value, &b); err != nil {
+	b, err := store.DecodeBarrier(e.Value)
+	if err != nil {
 		return fmt.Errorf("read barrier %s: %w", e.Key, err)
 	}
 	age := now.Sub(b.RaisedAt)
@@ -155,15 +155,24 @@ func (s *Barriers) one(ctx context.Context, e store.Entry, now time.Time) error 
 			return err
 		}
 		b.Listed = true
-		value, err := json.Marshal(b)
-		if err != nil {
+		if e.Value, err = b.Encode(); err != nil {
 			return fmt.Errorf("write barrier %s: %w", e.Key, err)
 		}
-		e.Value = value
 		if _, err := s.Store.Write(ctx, store.Write{Puts: []store.Entry{e}}); err != nil && !errors.Is(err, store.ErrRevision) {
 			return fmt.Errorf("mark barrier %s as listed: %w", e.Key, err)
 		}
 	case b.Listed && age > s.Keep:
+		// It stays while its operation can be read (A4), and while an intent that
+		// it withdraws could still be activated (A3), however long that takes.
+		open, err := s.Store.Find(ctx, store.Query{
+			Prefix: b.Prefix, Before: b.Position, States: []lease.State{lease.Intent, lease.Revoking}, Limit: 1,
+		})
+		if err != nil {
+			return fmt.Errorf("look for leases of barrier %s: %w", e.Key, err)
+		}
+		if len(open) > 0 {
+			return nil
+		}
 		w := store.Write{Deletes: []store.Ref{{Kind: store.KindBarrier, ID: e.ID}}}
 		if _, err := s.Store.Write(ctx, w); err != nil {
 			return fmt.Errorf("delete barrier %s: %w", e.Key, err)
@@ -187,17 +196,17 @@ func (s *Mounts) Name() string { return "mounts" }
 // Do implements [step.Step].
 func (s *Mounts) Do(ctx context.Context) (time.Duration, error) {
 	after := ""
+	var errs error
 	for {
 		mounts, err := s.Store.List(ctx, store.KindMount, "", after, true, page)
 		if err != nil {
-			return 0, fmt.Errorf("list mounts being disabled: %w", err)
+			return 0, errors.Join(errs, fmt.Errorf("list mounts being disabled: %w", err))
 		}
-		var errs error
 		for _, m := range mounts {
 			errs = errors.Join(errs, s.one(ctx, m))
 			after = m.Key
 		}
-		if errs != nil || len(mounts) < page {
+		if len(mounts) < page {
 			return s.Every, errs
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -35,25 +37,55 @@ func (s *Strays) Do(ctx context.Context) (time.Duration, error) {
 	})
 }
 
+// together is how many targets are swept at a time: those that do not answer
+// hold up the others only where there are more of them.
+const together = 16
+
+// eachTarget sweeps all targets side by side (promise 4) and returns when all are
+// done.
 func eachTarget(ctx context.Context, engines map[string]engine.Sweeper, do func(string, engine.Sweeper, engine.Target) error) error {
+	var mu sync.Mutex
 	var errs error
+	note := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = errors.Join(errs, err)
+	}
+	places := make(chan struct{}, together)
+	var wg sync.WaitGroup
 	for name, sw := range engines {
 		targets, err := sw.Targets(ctx)
 		if err != nil {
-			errs = errors.Join(errs, fmt.Errorf("list targets of %s: %w", name, err))
+			note(fmt.Errorf("list targets of %s: %w", name, err))
 			continue
 		}
 		for _, t := range targets {
-			if err := do(name, sw, t); err != nil {
-				errs = errors.Join(errs, fmt.Errorf("sweep %s%s: %w", t.Mount, t.Name, err))
-			}
+			places <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-places }()
+				if err := guarded(func() error { return do(name, sw, t) }); err != nil {
+					note(fmt.Errorf("sweep %s%s: %w", t.Mount, t.Name, err))
+				}
+			})
 		}
 	}
+	wg.Wait()
 	return errs
+}
+
+// guarded turns a panic into an error: it would end the process.
+func guarded(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return do()
 }
 
 func (s *Strays) target(ctx context.Context, name string, sw engine.Sweeper, t engine.Target) error {
 	after := ""
+	var refused error // of the first account; it keeps none of the others
 	for {
 		// The target is listed first and the store asked then: an account's
 		// intent precedes it, so one without a live lease is a stray.
@@ -63,16 +95,16 @@ func (s *Strays) target(ctx context.Context, name string, sw engine.Sweeper, t e
 		}
 		accounts, err := sw.Accounts(ctx, t.ID, after, page)
 		if err != nil {
-			return fmt.Errorf("list accounts: %w", err)
+			return errors.Join(refused, fmt.Errorf("list accounts: %w", err))
 		}
 		for _, a := range accounts {
-			if err := s.account(ctx, name, sw, t, a, began); err != nil {
-				return err
+			if err := s.account(ctx, name, sw, t, a, began); err != nil && refused == nil {
+				refused = err
 			}
 			after = a.Name
 		}
 		if len(accounts) < page {
-			return nil
+			return refused
 		}
 	}
 }

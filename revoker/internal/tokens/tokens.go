@@ -48,6 +48,7 @@ func (r *Revoker) Remove(ctx context.Context, _ string, batch []lease.Lease) []e
 
 func (r *Revoker) cascade(ctx context.Context, token *lease.Lease) error {
 	q := store.Query{Token: token.ID, States: []lease.State{lease.Intent, lease.Active}, Limit: page}
+	var refused error // keeps none of the other leases from their revocation
 	for {
 		found, err := r.store.Find(ctx, q)
 		if err != nil {
@@ -62,11 +63,11 @@ func (r *Revoker) cascade(ctx context.Context, token *lease.Lease) error {
 		}
 		for _, o := range r.store.Apply(ctx, items...) {
 			if o.Err != nil && !errors.Is(o.Err, lease.ErrOver) {
-				return fmt.Errorf("revoke a lease of a token: %w", o.Err)
+				refused = fmt.Errorf("revoke a lease of a token: %w", o.Err)
 			}
 		}
 		if len(found) < page {
-			return nil
+			return refused
 		}
 		q.After = found[len(found)-1].ID
 	}

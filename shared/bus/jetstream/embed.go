@@ -20,6 +20,7 @@ const (
 	// SubscriberUser may read events over the network.
 	SubscriberUser = "subscriber"
 	startTimeout   = 10 * time.Second
+	readyPoll      = 100 * time.Millisecond
 )
 
 // EmbedConfig is the server inside the process.
@@ -45,14 +46,13 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("start nats: %w", err)
 	}
-	srv.Start()
 	stop := func() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
 	}
-	if !srv.ReadyForConnections(startTimeout) {
+	if err := start(ctx, srv); err != nil {
 		stop()
-		return nil, "", fmt.Errorf("start nats: not ready within %s", startTimeout)
+		return nil, "", err
 	}
 	nc, err := nats.Connect("", options(nats.InProcessServer(srv), nats.UserInfo(ownUser, own))...)
 	if err != nil {
@@ -71,12 +71,58 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 	return b, "nats://" + srv.Addr().String(), nil
 }
 
+// start starts srv and waits until it serves, at most for [startTimeout]. The
+// server tells only its log why it could not start: an address in use, a
+// directory that cannot be written.
+func start(ctx context.Context, srv *server.Server) error {
+	fatal := make(lastWords, 1)
+	srv.SetLoggerV2(fatal, false, false, false)
+	srv.Start()
+	end, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for !srv.ReadyForConnections(readyPoll) {
+		select {
+		case why := <-fatal:
+			return fmt.Errorf("start nats: %s", why)
+		case <-end.Done():
+			return fmt.Errorf("start nats: not ready within %s: %w", startTimeout, end.Err())
+		default:
+		}
+	}
+	select {
+	case why := <-fatal:
+		return fmt.Errorf("start nats: %s", why)
+	default:
+		return nil
+	}
+}
+
+// lastWords is a log of a server that keeps the first fatal line.
+type lastWords chan string
+
+func (w lastWords) Fatalf(format string, v ...any) {
+	select {
+	case w <- fmt.Sprintf(format, v...):
+	default:
+	}
+}
+func (lastWords) Noticef(string, ...any) {}
+func (lastWords) Warnf(string, ...any)   {}
+func (lastWords) Errorf(string, ...any)  {}
+func (lastWords) Debugf(string, ...any)  {}
+func (lastWords) Tracef(string, ...any)  {}
+
 func (cfg EmbedConfig) options(own string) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: "curfew", JetStream: true, StoreDir: cfg.Dir, DontListen: cfg.Listen == "",
 		NoLog: true, NoSigs: true, MaxPayload: 1 << 20,
 		Users: []*server.User{{Username: ownUser, Password: own}},
 	}
+	// By default the server takes three quarters of what is free on the disk at
+	// its start, and then refuses a stream that is larger: a copy must not keep
+	// the rest from starting.
+	cfg.defaults()
+	opts.JetStreamMaxStore = 2 * cfg.MaxBytes
 	if cfg.Listen == "" {
 		return opts, nil
 	}

@@ -113,3 +113,18 @@ func (e *Engine) EndGhosts(ctx context.Context, target string) (int, error) {
 	}
 	return n, nil
 }
+
+// Incarnation implements [engine.Watcher].
+func (e *Engine) Incarnation(ctx context.Context, target string) (string, error) {
+	var name string
+	err := e.use(ctx, target, func(o *opened, _ *stored) (err error) {
+		name, err = o.Incarnation(ctx)
+		return err
+	})
+	if err != nil {
+		return "", engine.AsError(err)
+	}
+	return name, nil
+}
+
+var _ engine.Watcher = (*Engine)(nil)

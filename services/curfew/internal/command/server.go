@@ -3,6 +3,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -18,7 +19,10 @@ import (
 	"github.com/curfew-project/curfew/shared/secret"
 )
 
-// flags of `curfew server`, spelt as Vault's.
+// devAddress is where dev mode listens if nobody says otherwise.
+const devAddress = "127.0.0.1:8200"
+
+// serverFlags are those of `curfew server`, spelt as Vault's.
 type serverFlags struct {
 	config, devToken, devAddress, logLevel string
 	dev, check                             bool
@@ -44,7 +48,7 @@ func Server(lookup func(string) (string, bool)) cli.Extension {
 		flags.BoolVar(&f.check, "check-config", false, "print the configuration and stop")
 		flags.BoolVar(&f.dev, "dev", false, "keep nothing; revoke all leases at the end; for trying out")
 		flags.StringVar(&f.devToken, "dev-root-token-id", "", "root token in dev mode; default: a random one")
-		flags.StringVar(&f.devAddress, "dev-listen-address", "127.0.0.1:8200", "address in dev mode")
+		flags.StringVar(&f.devAddress, "dev-listen-address", "", "address in dev mode; default: 127.0.0.1:8200")
 		flags.StringVar(&f.logLevel, "log-level", "", "trace, debug, info, warn or error")
 		return cmd
 	}}
@@ -98,7 +102,8 @@ func (f *serverFlags) load(lookup func(string) (string, bool)) (config.Config, e
 	}
 	if f.dev {
 		cfg.Dev, cfg.AutoInit, cfg.Log.Format = true, true, "text"
-		cfg.Listener = config.Listener{Address: f.devAddress, Plain: true}
+		address := cmp.Or(f.devAddress, cfg.Listener.Address, devAddress)
+		cfg.Listener = config.Listener{Address: address, Plain: true}
 		cfg.DataDir = os.TempDir() // replaced by one that is removed
 		cfg.DevToken = secret.New(f.devToken)
 		if f.devToken == "" {

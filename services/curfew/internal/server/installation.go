@@ -24,6 +24,7 @@ const (
 	checkContext    = "installation check"
 	checkText       = "curfew"
 	tokenPrefix     = "hvs."
+	tokenLen        = 32
 )
 
 // record is the value of the installation's entry.
@@ -41,6 +42,8 @@ type installation struct {
 	auto    bool // initialises itself; not over the API
 	// root makes the root token; set before the first use.
 	root func(ctx context.Context, text secret.Value) error
+
+	making sync.Mutex // one initialises at a time
 
 	mu    sync.Mutex
 	id    string
@@ -91,6 +94,13 @@ func (i *installation) open(id string, ring *seal.Keyring) {
 // initialise makes the installation with the given root token. Its last step
 // commits the entry; everything before may be repeated.
 func (i *installation) initialise(ctx context.Context, root secret.Value) error {
+	i.making.Lock()
+	defer i.making.Unlock()
+	select {
+	case <-i.ready: // who initialised meanwhile has made the only root token
+		return issuer.ErrInitialized
+	default:
+	}
 	ring, err := seal.LoadOrCreate(i.keyFile)
 	if err != nil {
 		return fmt.Errorf("make the key file: %w", err)
@@ -132,24 +142,33 @@ func (i *installation) autoInit(ctx context.Context, tokenFile string) error {
 	case err != nil:
 		return fmt.Errorf("read the root token: %w", err)
 	}
-	return i.initialise(ctx, secret.New(strings.TrimSpace(string(text))))
+	root := secret.New(strings.TrimSpace(string(text)))
+	if !strings.HasPrefix(root.Reveal(), tokenPrefix) || len(root.Reveal()) < len(tokenPrefix)+tokenLen {
+		return fmt.Errorf("read the root token: %s holds none; remove the file, and the next start makes another", tokenFile)
+	}
+	return i.initialise(ctx, root)
 }
 
 // NewToken makes the text of a root token.
-func NewToken() secret.Value { return secret.New(tokenPrefix + lease.RandomBase62(32)) }
+func NewToken() secret.Value { return secret.New(tokenPrefix + lease.RandomBase62(tokenLen)) }
 
 // writePrivate writes a file for the owner only, durably, and never over one
-// that exists.
-func writePrivate(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // below the operator's data directory
+// that exists. It is made under another name: a crash leaves no half of it.
+func writePrivate(path string, content []byte) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
 	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
+	if err := os.Link(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir) //nolint:gosec // see above
 	if err != nil {
 		return err
 	}

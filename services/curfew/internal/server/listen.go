@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log" //nolint:depguard // the one way to reach the lines of http.Server
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/shared/bus/jetstream"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -52,7 +55,8 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 // serve answers requests until its turn to stop comes.
 func (s *Server) serve(ctx context.Context, listener net.Listener) {
 	server := s.issuer.Server()
-	server.ErrorLog = nil
+	// What clients do wrong below HTTP, such as a broken handshake.
+	server.ErrorLog = log.New(debugLog{s.part("api")}, "", 0)
 	s.life.run(ctx, "api", func(ctx context.Context) error {
 		stopped := make(chan error, 1)
 		context.AfterFunc(ctx, func() {
@@ -69,6 +73,14 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) {
 		}
 		return <-stopped
 	})
+}
+
+// debugLog takes the lines of [http.Server]'s own log.
+type debugLog struct{ log zerolog.Logger }
+
+func (d debugLog) Write(line []byte) (int, error) {
+	d.log.Debug().Str("error", strings.TrimSpace(string(line))).Msg("connection failed")
+	return len(line), nil
 }
 
 func (s *Server) announcement(addr net.Addr) Announcement {

@@ -100,6 +100,9 @@ func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request) {
 // Run serves until ctx ends or a part fails, then stops everything in order.
 func (s *Server) Run(ctx context.Context, announce func(Announcement)) error {
 	err := s.run(ctx, announce)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil // asked to stop while it started: that is no failure
+	}
 	return errors.Join(err, s.life.stop(ctx))
 }
 
@@ -136,6 +139,8 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 		case <-ctx.Done():
 		case err := <-s.life.failed:
 			return err
+		case <-s.store.Fatal():
+			return errDisk
 		}
 	}
 	select {
@@ -143,10 +148,12 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 	case err := <-s.life.failed:
 		return err
 	case <-s.store.Fatal():
-		return fmt.Errorf("store: %w: the disk refused a commit", step.ErrFatal)
+		return errDisk
 	}
 	return nil
 }
+
+var errDisk = fmt.Errorf("store: %w: the disk refused a commit", step.ErrFatal)
 
 func (s *Server) firstStart(ctx context.Context) error {
 	if s.cfg.Dev {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -76,6 +77,25 @@ func (t *Target) Identify(ctx context.Context) (Identity, error) {
 		return nil
 	})
 	return id, err
+}
+
+// Incarnation names the present life of the system: which one it is, on which
+// timeline, and since when it runs. A commit that was not flushed is lost only
+// where one of them changes.
+func (t *Target) Incarnation(ctx context.Context) (string, error) {
+	var name string
+	err := t.look(ctx, func(ctx context.Context, l *link) error {
+		got, err := l.query(ctx, `SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text`)
+		if err != nil {
+			return err
+		}
+		if len(got) != 1 || len(got[0]) != 1 {
+			return errors.New("read the start time: no row")
+		}
+		name = fmt.Sprintf("%+v since %s", l.facts.Identity, got[0][0])
+		return nil
+	})
+	return name, err
 }
 
 // Close waits for what is under way and closes all connections, at most until

@@ -1,0 +1,261 @@
+package claim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/revoker/internal/claim"
+	"github.com/curfew-project/curfew/revoker/internal/work"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/expiry/memory"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/step"
+	"github.com/curfew-project/curfew/shared/store"
+	"github.com/curfew-project/curfew/shared/store/storetest"
+)
+
+// world is a claimer whose flights do as the test says.
+type world struct {
+	*testing.T
+	index *memory.Index
+	start time.Time
+	do    func(target string, members []expiry.Member) (work.Result, error)
+
+	mu       sync.Mutex
+	flights  []flight
+	recalled []string
+}
+
+type flight struct {
+	target string
+	at     time.Duration
+	leases int
+}
+
+func (w *world) Process(_ context.Context, target string, members []expiry.Member) (work.Result, error) {
+	w.mu.Lock()
+	w.flights = append(w.flights, flight{target, time.Since(w.start), len(members)})
+	w.mu.Unlock()
+	return w.do(target, members)
+}
+
+func (w *world) Recall(_ context.Context, target string, parked bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.recalled = append(w.recalled, fmt.Sprint(target, parked))
+	return nil
+}
+
+func (w *world) of(target string) (out []flight) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.flights {
+		if f.target == target {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// offer makes n leases of a target due now.
+func (w *world) offer(target string, n int) {
+	w.Helper()
+	members := make([]expiry.Member, n)
+	for i := range members {
+		members[i] = expiry.Member{ID: lease.ID(fmt.Sprintf("%s/%06d", target, i)), Target: target, At: time.Now()}
+	}
+	if err := w.index.Offer(w.Context(), members...); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) left() int {
+	w.Helper()
+	n, err := w.index.Len(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return n
+}
+
+// later puts members back at the time of their next try.
+func later(members []expiry.Member, after time.Duration) []expiry.Member {
+	out := make([]expiry.Member, len(members))
+	for i, m := range members {
+		m.At = time.Now().Add(after)
+		out[i] = m
+	}
+	return out
+}
+
+func bubble(t *testing.T, cfg claim.Config, f func(w *world)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, index: memory.New(), start: time.Now()}
+		estimate := store.NewEstimate(storetest.NewFake(clock.System{}), clock.System{})
+		c := claim.New(w, w, estimate, clock.System{}, zerolog.Nop(), cfg, w.index)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = step.New(clock.System{}, zerolog.Nop(), step.Config{}, c).Run(ctx) })
+		defer func() {
+			cancel()
+			wg.Wait()
+			c.Wait()
+		}()
+		f(w)
+	})
+}
+
+// C8: a target that is down is probed with one lease at a time, later each time
+// up to a minute, also where many flights were in the air when it went down;
+// its first success wakes the whole backlog, and the other target never waits.
+func TestProbe(t *testing.T) {
+	bubble(t, claim.Config{}, func(w *world) {
+		down := true
+		var mu sync.Mutex
+		w.do = func(target string, members []expiry.Member) (work.Result, error) {
+			time.Sleep(10 * time.Millisecond) // so that the first flights are in the air together
+			mu.Lock()
+			defer mu.Unlock()
+			if target == "a" && down {
+				return work.Result{Later: later(members, time.Second), Down: true}, nil
+			}
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("a", 5000)
+		time.Sleep(time.Second)
+		first := w.of("a")
+		if len(first) < 17 || first[15].leases != 128 || first[16].leases != 1 {
+			t.Fatalf("the flights of the first second: %v", first)
+		}
+		if gap := first[16].at - first[15].at; gap > 300*time.Millisecond {
+			t.Errorf("one outage was counted %d times: the first probe came after %s", 16, gap)
+		}
+		w.offer("b", 300)
+		time.Sleep(time.Second)
+		if n := len(w.of("b")); n != 3 {
+			t.Errorf("the other target had %d flights", n)
+		}
+		time.Sleep(time.Hour)
+		probes := w.of("a")[16:]
+		if len(probes) < 60 || len(probes) > 140 {
+			t.Errorf("%d probes in an hour", len(probes))
+		}
+		for i, p := range probes {
+			if p.leases != 1 || i > 0 && p.at-probes[i-1].at > 62*time.Second {
+				t.Errorf("probe %d: %+v after %+v", i, p, probes[i-1])
+			}
+		}
+		mu.Lock()
+		down = false
+		mu.Unlock()
+		time.Sleep(62 * time.Second)
+		if n := w.left(); n != 0 {
+			t.Errorf("%d leases wait although the target answers", n)
+		}
+		if len(w.recalled) != 1 || w.recalled[0] != "afalse" {
+			t.Errorf("recalled: %v", w.recalled)
+		}
+	})
+}
+
+// A target of which some leases fail is not down: the others go on in batches.
+func TestMixedFailures(t *testing.T) {
+	bubble(t, claim.Config{}, func(w *world) {
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			return work.Result{Later: later(members[:1], time.Minute), Ended: len(members) - 1, Reached: true, Down: true}, nil
+		}
+		w.offer("a", 1280)
+		time.Sleep(time.Second)
+		if f := w.of("a"); len(f) != 10 || f[9].leases != 128 || len(w.recalled) != 0 {
+			t.Errorf("flights %v, recalled %v", f, w.recalled)
+		}
+	})
+}
+
+// A flight that breaks down, or whose store does not answer, loses no lease,
+// ends no process and is tried again about a second later, not at once.
+func TestBrokenFlight(t *testing.T) {
+	for name, broken := range map[string]func([]expiry.Member) (work.Result, error){
+		"panic": func([]expiry.Member) (work.Result, error) { panic("a bug") },
+		"store away": func(members []expiry.Member) (work.Result, error) {
+			return work.Result{Later: later(members, time.Second)}, errors.New("store is away")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, claim.Config{}, func(w *world) {
+				n := 0
+				var mu sync.Mutex
+				w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if n++; n <= 5 {
+						return broken(members)
+					}
+					return work.Result{Ended: len(members), Reached: true}, nil
+				}
+				w.offer("a", 100)
+				time.Sleep(3500 * time.Millisecond)
+				if f := w.of("a"); len(f) != 4 || w.left() != 100 {
+					t.Errorf("flights %v, %d leases left", f, w.left())
+				}
+				time.Sleep(3 * time.Second)
+				if f := w.of("a"); len(f) != 6 || w.left() != 0 {
+					t.Errorf("flights %v, %d leases left", f, w.left())
+				}
+			})
+		})
+	}
+}
+
+// C7: the claim of a long flight is extended; it does not lapse under it.
+func TestHeartbeat(t *testing.T) {
+	bubble(t, claim.Config{Hold: time.Minute}, func(w *world) {
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			time.Sleep(10 * time.Minute)
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("a", 1)
+		for range 9 {
+			time.Sleep(time.Minute)
+			if n, err := w.index.Lapse(t.Context(), time.Now()); n != 0 || err != nil {
+				t.Errorf("%d claims lapsed, %v", n, err)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		if f := w.of("a"); len(f) != 1 || w.left() != 0 {
+			t.Errorf("flights %v, %d leases left", f, w.left())
+		}
+	})
+}
+
+// E: a target has a bounded number of flights; another does not wait for them.
+func TestFlightsAreBounded(t *testing.T) {
+	bubble(t, claim.Config{Flights: 3, Batch: 10}, func(w *world) {
+		w.do = func(target string, members []expiry.Member) (work.Result, error) {
+			if target == "a" {
+				time.Sleep(time.Minute)
+			}
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("a", 100)
+		w.offer("b", 100)
+		time.Sleep(time.Second)
+		if a, b := len(w.of("a")), len(w.of("b")); a != 3 || b != 10 {
+			t.Errorf("%d flights of the slow target, %d of the other", a, b)
+		}
+		time.Sleep(5 * time.Minute)
+		if n := w.left(); n != 0 {
+			t.Errorf("%d leases left", n)
+		}
+	})
+}
