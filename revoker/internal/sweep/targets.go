@@ -30,11 +30,15 @@ type Strays struct {
 func (s *Strays) Name() string { return "strays" }
 
 // Do implements [step.Step]. One target that does not answer does not keep the
-// sweep from the others.
+// sweep from the others, nor makes it go round them more often.
 func (s *Strays) Do(ctx context.Context) (time.Duration, error) {
-	return s.Every, eachTarget(ctx, s.Engines, func(name string, sw engine.Sweeper, t engine.Target) error {
+	err := eachTarget(ctx, s.Engines, func(name string, sw engine.Sweeper, t engine.Target) error {
 		return s.target(ctx, name, sw, t)
 	})
+	if err != nil && ctx.Err() == nil {
+		s.Log.Warn().Err(err).Msg("stray accounts were not looked for everywhere")
+	}
+	return s.Every, nil
 }
 
 // together is how many targets are swept at a time: those that do not answer
@@ -153,7 +157,7 @@ func (s *Ghosts) Name() string { return "ghosts" }
 
 // Do implements [step.Step].
 func (s *Ghosts) Do(ctx context.Context) (time.Duration, error) {
-	return s.Every, eachTarget(ctx, s.Engines, func(_ string, sw engine.Sweeper, t engine.Target) error {
+	err := eachTarget(ctx, s.Engines, func(_ string, sw engine.Sweeper, t engine.Target) error {
 		n, err := sw.EndGhosts(ctx, t.ID)
 		if err != nil {
 			return fmt.Errorf("end sessions without an account: %w", err)
@@ -163,4 +167,8 @@ func (s *Ghosts) Do(ctx context.Context) (time.Duration, error) {
 		}
 		return nil
 	})
+	if err != nil && ctx.Err() == nil {
+		s.Log.Warn().Err(err).Msg("sessions without an account were not looked for everywhere")
+	}
+	return s.Every, nil
 }
