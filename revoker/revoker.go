@@ -106,14 +106,15 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	icfg := index.Config{Window: cfg.Window, Every: cfg.Overdue}
 	r.indexer = index.NewIndexer(d.Stream, d.Store, now, feed, recall, "indexer-"+cfg.Name, icfg)
 
+	strays := step.NewSignal()
 	steps := []step.Step{
 		r.indexer,
 		index.NewUpcoming(d.Store, now, feed, icfg),
 		index.NewOverdue(d.Store, now, index.NewFeeder(overdue, nudge), icfg),
 		&sweep.Barriers{Store: d.Store, Time: now, Keep: cfg.KeepBarrier, Every: cfg.SweepEvery},
 		&sweep.Mounts{Store: d.Store, Every: cfg.SweepEvery, Disabled: disabled(byType)},
-		&sweep.Strays{Store: d.Store, Engines: sweepers, Time: now, Log: d.Log, Every: cfg.StrayEvery},
-		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery},
+		&sweep.Strays{Store: d.Store, Engines: sweepers, Time: now, Log: d.Log, Every: cfg.StrayEvery, Now: strays},
+		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery, Changed: strays.Set},
 		&sweep.Prune{Store: d.Store, Time: now, Keep: cfg.KeepEnded, Every: time.Minute},
 	}
 	for _, x := range indexes {

@@ -81,6 +81,24 @@ func TestLoserStops(t *testing.T) {
 	w.check(t)
 }
 
+// Who leads again goes on where the other one came to.
+func TestLeadsAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	a, b := w.publisher(t, "a", publish.Config{}), w.publisher(t, "b", publish.Config{})
+	for _, p := range []*publish.Publisher{a, b, a, b} {
+		w.append(t, 10)
+		w.clock.Advance(11 * time.Second)
+		w.drain(t, p)
+		w.clock.Advance(time.Second) // what was sent is recorded
+		w.drain(t, p)
+	}
+	w.check(t)
+	if len(w.broker.sent) != 40 {
+		t.Errorf("%d events were sent, want 40", len(w.broker.sent))
+	}
+}
+
 // Who does not lead asks for the lock once an interval, however often commits
 // wake it.
 func TestWaitingCostsLittle(t *testing.T) {

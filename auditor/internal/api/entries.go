@@ -158,8 +158,7 @@ func moment(name, value string) (time.Time, error) {
 	return t, nil
 }
 
-// position takes an event id, or a plain number of the first epoch. Nothing is
-// before 1-0.
+// position takes an event id, or a plain number of the first epoch.
 func position(s string) (event.Position, error) {
 	p, err := event.ParsePosition(s)
 	if n, plain := strconv.ParseInt(s, 10, 64); plain == nil && n >= 0 {
@@ -167,9 +166,6 @@ func position(s string) (event.Position, error) {
 	}
 	if err != nil {
 		return p, errors.New("after is not an event id such as 1-42")
-	}
-	if p.Epoch == 0 {
-		p = event.Position{Epoch: 1}
 	}
 	return p, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/curfew-project/curfew/auditor/internal/appender"
+	"github.com/curfew-project/curfew/auditor/internal/ledger"
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -493,6 +495,64 @@ func TestAppendFails(t *testing.T) {
 			w.confirmedIs(30)
 		})
 	}
+}
+
+// What is on disk after a failed write may be less than the ledger was before:
+// the place is read anew.
+func TestLedgerOpenedAnewWithLess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.appender()
+	all := w.make(10)
+	w.stream.push(all)
+	do(t, a)
+	if err := w.ledger.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	was := t.TempDir()
+	if err := os.CopyFS(was, os.DirFS(w.dir)); err != nil {
+		t.Fatal(err)
+	}
+	held := w.ledger
+	w.open()
+	held.Ledger = w.ledger.Ledger
+	made := w.make(10)
+	w.stream.push(made)
+	do(t, a) // not confirmed yet
+	all = append(all, made...)
+	if err := w.ledger.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.dir = was
+	w.open()
+	held.Ledger = w.ledger.Ledger
+	all = append(all, w.make(5)...)
+	w.stream.push(all[20:])
+	gap := new(ledger.GapError)
+	if _, err := a.Do(t.Context()); !errors.As(err, &gap) {
+		t.Fatalf("do: %v, want a gap", err)
+	}
+	w.clock.Advance(time.Second)
+	w.stream.push(all[24:])
+	do(t, a)
+	w.has(1, all)
+	w.confirmedIs(25)
+}
+
+// A store that deleted what was never confirmed is not trusted with more.
+func TestDeletedUnconfirmed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(10)
+	w.store.Break(storetest.Fault{Method: "Confirm"})
+	wants(t, w.appender(), storetest.ErrInjected)
+	w.store.Break()
+	w.make(5)
+	if _, err := w.fake.Trim(t.Context(), event.Position{Epoch: 1, Number: 10}, 100); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, w.appender(), appender.ErrRewound)
+	w.has(1, all)
 }
 
 // A crash between append and confirmation.

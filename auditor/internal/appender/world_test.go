@@ -147,6 +147,9 @@ func (w *world) appender() *appender.Appender {
 func (w *world) with(s bus.Stream) *appender.Appender {
 	return appender.New(w.ledger, s, w.outbox, w.clock, zerolog.Nop(), appender.Config{Batch: 50}, func(p event.Position) {
 		w.appended = append(w.appended, p)
+		if size, err := w.ledger.Size(p.Epoch); err != nil || size < p.Number {
+			w.t.Errorf("told of %s while the ledger ends with %d, %v", p, size, err)
+		}
 	})
 }
 

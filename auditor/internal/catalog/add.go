@@ -14,12 +14,12 @@ import (
 var errOrder = errors.New("entry is not the next one")
 
 // add takes over the entries that follow the last; line is the ledger's of the
-// last of them, and key the public key of the ledger.
-func (c *Catalog) add(ctx context.Context, events []event.Event, line []byte, key string) error {
+// last of them.
+func (c *Catalog) add(ctx context.Context, events []event.Event, line []byte) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	hash := sha256.Sum256(line)
-	p := place{ledger: key, at: c.place.at, high: c.place.high, hash: hash[:]}
+	p := place{at: c.place.at, high: c.place.high, hash: hash[:]}
 	err := c.transact(ctx, func(tx *sql.Tx) error { return insert(ctx, tx, events, &p) })
 	if err != nil {
 		return c.failed("write catalogue", err)
@@ -60,8 +60,8 @@ func insert(ctx context.Context, tx *sql.Tx, events []event.Event, p *place) err
 			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO place VALUES (1, ?, ?, ?, ?, ?)
-		ON CONFLICT (one) DO UPDATE SET ledger = excluded.ledger, epoch = excluded.epoch, number = excluded.number,
-			high = excluded.high, hash = excluded.hash`, p.ledger, p.at.Epoch, p.at.Number, p.high, p.hash)
+	_, err = tx.ExecContext(ctx, `INSERT INTO place VALUES (1, ?, ?, ?, ?)
+		ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch, number = excluded.number,
+			high = excluded.high, hash = excluded.hash`, p.at.Epoch, p.at.Number, p.high, p.hash)
 	return err
 }

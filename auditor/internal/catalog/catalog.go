@@ -39,7 +39,6 @@ CREATE INDEX entries_type ON entries (type, epoch, number);
 CREATE INDEX entries_high ON entries (high, epoch, number);
 CREATE TABLE place (
 	one    INTEGER PRIMARY KEY CHECK (one = 1),
-	ledger TEXT NOT NULL, -- its public key
 	epoch  INTEGER NOT NULL,
 	number INTEGER NOT NULL,
 	high   INTEGER NOT NULL,
@@ -52,10 +51,9 @@ var errUnusable = errors.New("catalogue is unusable")
 
 // place is how far the catalogue is.
 type place struct {
-	ledger string
-	at     event.Position
-	high   int64
-	hash   []byte
+	at   event.Position
+	high int64
+	hash []byte
 }
 
 // Catalog is the open file. Its methods are safe for concurrent use; one
@@ -123,8 +121,8 @@ func begin(ctx context.Context, db *sql.DB) (p place, err error) {
 		_, err := db.ExecContext(ctx, fmt.Sprintf("BEGIN; %s PRAGMA user_version = %d; COMMIT", schema, version))
 		return place{high: math.MinInt64}, err
 	case version:
-		err := db.QueryRowContext(ctx, "SELECT ledger, epoch, number, high, hash FROM place").
-			Scan(&p.ledger, &p.at.Epoch, &p.at.Number, &p.high, &p.hash)
+		err := db.QueryRowContext(ctx, "SELECT epoch, number, high, hash FROM place").
+			Scan(&p.at.Epoch, &p.at.Number, &p.high, &p.hash)
 		if errors.Is(err, sql.ErrNoRows) {
 			return place{high: math.MinInt64}, nil
 		}

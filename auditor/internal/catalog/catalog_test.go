@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,43 +21,10 @@ import (
 
 // record is a ledger in memory: what a follower reads of one.
 type record struct {
-	key      ledger.PublicKey
 	segments map[int64][][]byte
 }
 
-func newRecord(t fataler) *record {
-	t.Helper()
-	return &record{key: madeKey(t, "one"), segments: map[int64][][]byte{}}
-}
-
-type fataler interface {
-	Helper()
-	Fatalf(format string, args ...any)
-}
-
-// opening keeps tests from opening ledgers at the same time: the library's log
-// settings belong to the process.
-var opening sync.Mutex
-
-// madeKey is the key of a ledger that was just begun.
-func madeKey(t fataler, installation string) ledger.PublicKey {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "ledger")
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	defer os.RemoveAll(dir)
-	opening.Lock()
-	defer opening.Unlock()
-	l, err := ledger.Open(context.Background(), ledger.Config{Dir: dir, Installation: installation})
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	if err := l.Close(context.Background()); err != nil {
-		t.Fatalf("%v", err)
-	}
-	return l.Key()
-}
+func newRecord() *record { return &record{segments: map[int64][][]byte{}} }
 
 func (r *record) Epochs() (out []int64, _ error) {
 	for epoch := range r.segments {
@@ -69,8 +35,6 @@ func (r *record) Epochs() (out []int64, _ error) {
 }
 
 func (r *record) Size(epoch int64) (int64, error) { return int64(len(r.segments[epoch])), nil }
-
-func (r *record) PublicKey() (ledger.PublicKey, error) { return r.key, nil }
 
 func (r *record) Entries(_ context.Context, epoch, from, to int64) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
@@ -155,9 +119,8 @@ func scan(all []event.Event, q Query) (out []event.Position) {
 // The law: a search finds what a look at every entry finds.
 func TestFindsWhatAScanFinds(t *testing.T) {
 	t.Parallel()
-	key := madeKey(t, "one")
 	rapid.Check(t, func(rt *rapid.T) {
-		r := &record{key: key, segments: map[int64][][]byte{}}
+		r := newRecord()
 		c := mustOpen(t, t.TempDir())
 		defer c.Close()
 		f := NewFollower(r, c, zerolog.Nop())
@@ -245,7 +208,7 @@ func TestPlans(t *testing.T) {
 func TestCatchesUp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := newRecord(t)
+	r := newRecord()
 	all := r.add(1, some(0, 2500)...)
 	c := mustOpen(t, dir)
 	if at, _ := c.Reached().At(); at != (event.Position{}) {
@@ -320,7 +283,7 @@ func TestMadeAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			r := newRecord(t)
+			r := newRecord()
 			all := r.add(1, some(0, 700)...)
 			c := mustOpen(t, dir)
 			follow(t, r, c)
@@ -346,7 +309,7 @@ func TestMadeAnew(t *testing.T) {
 }
 
 // A ledger that was replaced: by a shorter one, by one of the same length, by a
-// longer one, by that of another key; before the start or under the process.
+// longer one; before the start or under the process.
 func TestReplacedLedger(t *testing.T) {
 	t.Parallel()
 	for name, replace := range map[string]func(r *record) []event.Event{
@@ -358,15 +321,11 @@ func TestReplacedLedger(t *testing.T) {
 		"as long":     func(r *record) []event.Event { return r.add(1, some(1000, 100)...) },
 		"other epoch": func(r *record) []event.Event { return r.add(2, some(1000, 10)...) },
 		"empty":       func(*record) []event.Event { return nil },
-		"another's": func(r *record) []event.Event {
-			r.key = ledger.PublicKey{}
-			return r.add(1, some(0, 100)...)
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			r := newRecord(t)
+			r := newRecord()
 			r.add(1, some(0, 100)...)
 			c := mustOpen(t, dir)
 			running := NewFollower(r, c, zerolog.Nop())
@@ -394,7 +353,7 @@ func TestReplacedLedger(t *testing.T) {
 // An entry that is no event, or one of another number, hides only itself.
 func TestUnreadableEntries(t *testing.T) {
 	t.Parallel()
-	r := newRecord(t)
+	r := newRecord()
 	r.add(1, some(0, 10)...)
 	r.segments[1][3] = []byte(`{"position":{"epoch":1,"number":4},"type":`)
 	r.segments[1][6] = r.segments[1][1]
@@ -417,7 +376,7 @@ func TestFileIsPrivate(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := newRecord(t)
+	r := newRecord()
 	r.add(1, some(0, 100)...)
 	c := mustOpen(t, dir)
 	follow(t, r, c)
@@ -447,7 +406,7 @@ func TestBusyFileIsKept(t *testing.T) {
 // Times that nanoseconds since 1970 cannot express are the nearest that can.
 func TestFarTimes(t *testing.T) {
 	t.Parallel()
-	r := newRecord(t)
+	r := newRecord()
 	r.add(1, some(0, 10)...)
 	c := mustOpen(t, t.TempDir())
 	follow(t, r, c)

@@ -4,9 +4,9 @@
 //
 //   - It is derived from the ledger, entry by entry in order without a gap. It
 //     stores positions and search keys; the answer is read from the ledger.
-//   - It remembers the hash of the last line it took and whose ledger it was.
-//     Where the ledger has another line there, or is shorter, it was replaced,
-//     and the catalogue is made anew.
+//   - It remembers the hash of the last line it took. Where the ledger has
+//     another line there, or is shorter, it was replaced, and the catalogue is
+//     made anew. (Two histories that part differ in every line after that.)
 //   - The file is for its owner only, from before it has content.
 //   - A search goes along one index, in order of position, and stops at its
 //     limit. Times are not quite in order of positions, so the index of times

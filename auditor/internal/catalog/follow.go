@@ -25,7 +25,6 @@ type Ledger interface {
 	Entries(ctx context.Context, epoch, from, to int64) iter.Seq2[ledger.Entry, error]
 	Epochs() ([]int64, error)
 	Size(epoch int64) (int64, error)
-	PublicKey() (ledger.PublicKey, error)
 }
 
 const batch = 1000
@@ -37,8 +36,7 @@ type Follower struct {
 	log     zerolog.Logger
 	wake    step.Signal
 
-	known bool   // the catalogue is of this ledger, as far as that was seen
-	key   string // the ledger's
+	known bool // the catalogue is of this ledger, as far as that was seen
 }
 
 // NewFollower returns the step; Follower.Notify wakes it.
@@ -111,16 +109,8 @@ func (f *Follower) same(ctx context.Context) (bool, error) {
 	if f.known && p.at.Number <= size {
 		return true, nil
 	}
-	key, err := f.ledger.PublicKey()
-	if err != nil {
-		return false, fmt.Errorf("read the ledger's key: %w", err)
-	}
-	f.key = key.String()
 	if p.at.Number == 0 {
 		return true, nil
-	}
-	if f.key != p.ledger {
-		return false, nil
 	}
 	for entry, err := range f.ledger.Entries(ctx, p.at.Epoch, p.at.Number, p.at.Number) {
 		if err != nil {
@@ -153,7 +143,7 @@ func (f *Follower) follow(ctx context.Context, epoch int64) error {
 		}
 		events, line = append(events, Decode(epoch, entry)), entry.Data
 		if len(events) == batch {
-			if err := f.catalog.add(ctx, events, line, f.key); err != nil {
+			if err := f.catalog.add(ctx, events, line); err != nil {
 				return err
 			}
 			events = events[:0]
@@ -162,7 +152,7 @@ func (f *Follower) follow(ctx context.Context, epoch int64) error {
 	if len(events) == 0 {
 		return nil
 	}
-	return f.catalog.add(ctx, events, line, f.key)
+	return f.catalog.add(ctx, events, line)
 }
 
 // Decode reads an entry. One that is not the event of its number is [Unreadable]:

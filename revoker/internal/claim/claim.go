@@ -28,9 +28,10 @@ import (
 )
 
 // Processor takes a batch through its stages. Its result is whole also where it
-// returns an error: what is not in Later has ended.
+// returns an error: what is not in Later has ended. It calls closed, once or more,
+// when no lease of the batch waits any more for its login to be closed.
 type Processor interface {
-	Process(ctx context.Context, target string, members []expiry.Member) (work.Result, error)
+	Process(ctx context.Context, target string, members []expiry.Member, closed func()) (work.Result, error)
 }
 
 // Recaller makes the revocations of a target due at once; those that need a
@@ -42,7 +43,8 @@ type Recaller interface {
 // Config tunes a [Claimer]; the zero value works.
 type Config struct {
 	Batch    int           // leases of a flight; 128
-	Flights  int           // of one target at a time; 16
+	Flights  int           // of one target that are closing logins; 16
+	Aloft    int           // of one target in all; 8 times Flights
 	Hold     time.Duration // of a claim; 60 s
 	MaxRest  time.Duration // between looks at the index; 250 ms
 	MinProbe time.Duration // first delay after a target was down; 250 ms
@@ -67,7 +69,8 @@ type Claimer struct {
 
 // target is the health of one target, as this process sees it.
 type target struct {
-	flights int
+	closing int       // flights with a place: logins are not all closed yet
+	flights int       // in the air
 	failed  int       // in a row
 	until   time.Time // local: not before
 }
@@ -76,6 +79,7 @@ type target struct {
 func New(p Processor, r Recaller, t *store.Estimate, c clock.Clock, log zerolog.Logger, cfg Config, indexes ...expiry.Index) *Claimer {
 	cfg.Batch = cmp.Or(cfg.Batch, 128)
 	cfg.Flights = cmp.Or(cfg.Flights, 16)
+	cfg.Aloft = cmp.Or(cfg.Aloft, 8*cfg.Flights)
 	cfg.Hold = cmp.Or(cfg.Hold, time.Minute)
 	cfg.MaxRest = cmp.Or(cfg.MaxRest, 250*time.Millisecond)
 	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
@@ -136,6 +140,7 @@ func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now t
 		}
 		claim, err := x.Claim(ctx, name, now, limit, c.cfg.Hold)
 		if err != nil || len(claim.Members) == 0 {
+			c.leave(name)
 			c.land(name, work.Result{}, probe)
 			return err
 		}
@@ -156,9 +161,10 @@ func (c *Claimer) room(name string) (limit int, probe bool) {
 	switch {
 	case t.failed > 0 && (t.flights > 0 || c.clock.Now().Before(t.until)):
 		return 0, false
-	case t.flights >= c.cfg.Flights:
+	case t.closing >= c.cfg.Flights || t.flights >= c.cfg.Aloft:
 		return 0, false
 	}
+	t.closing++
 	t.flights++
 	if t.failed > 0 {
 		return 1, true
@@ -166,7 +172,16 @@ func (c *Claimer) room(name string) (limit int, probe bool) {
 	return c.cfg.Batch, false
 }
 
-// land gives the place back and notes how the target did; it reports whether
+// leave gives a flight's place back while it is still in the air: what is slow
+// to remove does not keep others from being disabled (B7).
+func (c *Claimer) leave(name string) {
+	c.mu.Lock()
+	c.targets[name].closing--
+	c.mu.Unlock()
+	c.wake.Set()
+}
+
+// land ends a flight and notes how the target did; it reports whether
 // the target answers again. Of the flights that were in the air when it went
 // down, only the first counts: the delay grows from probe to probe.
 func (c *Claimer) land(name string, r work.Result, probe bool) (recovered bool) {
@@ -193,7 +208,9 @@ func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, p
 	log := c.log.With().Str("target", claim.Target).Int("leases", len(claim.Members)).Logger()
 	defer c.wake.Set()
 	stop := c.heartbeat(ctx, x, claim)
-	res, err := c.process(ctx, claim)
+	closed := sync.OnceFunc(func() { c.leave(claim.Target) })
+	res, err := c.process(ctx, claim, closed)
+	closed()
 	stop()
 	if err != nil {
 		log.Warn().Err(err).Msg("flight failed")
@@ -212,14 +229,14 @@ func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, p
 
 // process is the worker's, where a bug must neither end the process nor lose
 // the claim.
-func (c *Claimer) process(ctx context.Context, claim expiry.Claim) (res work.Result, err error) {
+func (c *Claimer) process(ctx context.Context, claim expiry.Claim, closed func()) (res work.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			res = work.Result{Later: c.postpone(ctx, claim)}
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return c.proc.Process(ctx, claim.Target, claim.Members)
+	return c.proc.Process(ctx, claim.Target, claim.Members, closed)
 }
 
 // postpone puts a claim whose outcome nobody knows back for soon.

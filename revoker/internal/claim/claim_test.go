@@ -28,6 +28,8 @@ type world struct {
 	index *memory.Index
 	start time.Time
 	do    func(target string, members []expiry.Member) (work.Result, error)
+	// early: logins are closed at once, and what takes its time comes after.
+	early bool
 
 	mu       sync.Mutex
 	flights  []flight
@@ -40,10 +42,13 @@ type flight struct {
 	leases int
 }
 
-func (w *world) Process(_ context.Context, target string, members []expiry.Member) (work.Result, error) {
+func (w *world) Process(_ context.Context, target string, members []expiry.Member, closed func()) (work.Result, error) {
 	w.mu.Lock()
 	w.flights = append(w.flights, flight{target, time.Since(w.start), len(members)})
 	w.mu.Unlock()
+	if w.early {
+		closed()
+	}
 	return w.do(target, members)
 }
 
@@ -252,6 +257,27 @@ func TestFlightsAreBounded(t *testing.T) {
 		time.Sleep(time.Second)
 		if a, b := len(w.of("a")), len(w.of("b")); a != 3 || b != 10 {
 			t.Errorf("%d flights of the slow target, %d of the other", a, b)
+		}
+		time.Sleep(5 * time.Minute)
+		if n := w.left(); n != 0 {
+			t.Errorf("%d leases left", n)
+		}
+	})
+}
+
+// B7: flights whose logins are closed make room for others while their removal
+// takes its time; how many are in the air stays bounded.
+func TestSlowRemovalsKeepNobodyOpen(t *testing.T) {
+	bubble(t, claim.Config{Flights: 3, Aloft: 24, Batch: 10}, func(w *world) {
+		w.early = true
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			time.Sleep(time.Minute)
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("a", 300)
+		time.Sleep(time.Second)
+		if n := len(w.of("a")); n != 24 {
+			t.Errorf("%d flights in the air, want 24", n)
 		}
 		time.Sleep(5 * time.Minute)
 		if n := w.left(); n != 0 {

@@ -7,12 +7,14 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -24,10 +26,15 @@ type Strays struct {
 	Time    *store.Estimate
 	Log     zerolog.Logger
 	Every   time.Duration
+	// Now wakes the sweep before its time.
+	Now step.Signal
 }
 
 // Name implements [step.Step].
 func (s *Strays) Name() string { return "strays" }
+
+// Wake implements [step.Waker].
+func (s *Strays) Wake() <-chan struct{} { return s.Now }
 
 // Do implements [step.Step]. One target that does not answer does not keep the
 // sweep from the others, nor makes it go round them more often.
@@ -145,11 +152,18 @@ func (s *Strays) account(ctx context.Context, name string, sw engine.Sweeper, t 
 	return nil
 }
 
-// Ghosts ends sessions whose account no longer exists (C2).
+// Ghosts ends sessions whose account no longer exists (C2), and notices a target
+// that is not the one that it was (C6): restored, failed over or restarted, it
+// may have accounts again that were proved absent.
 type Ghosts struct {
 	Engines map[string]engine.Sweeper
 	Log     zerolog.Logger
 	Every   time.Duration
+	// Changed is called, once a round, after a target has changed.
+	Changed func()
+
+	mu    sync.Mutex
+	lives map[string]string // incarnation by target
 }
 
 // Name implements [step.Step].
@@ -157,6 +171,7 @@ func (s *Ghosts) Name() string { return "ghosts" }
 
 // Do implements [step.Step].
 func (s *Ghosts) Do(ctx context.Context) (time.Duration, error) {
+	var changed atomic.Bool
 	err := eachTarget(ctx, s.Engines, func(_ string, sw engine.Sweeper, t engine.Target) error {
 		n, err := sw.EndGhosts(ctx, t.ID)
 		if err != nil {
@@ -165,10 +180,37 @@ func (s *Ghosts) Do(ctx context.Context) (time.Duration, error) {
 		if n > 0 {
 			s.Log.Warn().Str("target", t.ID).Int("sessions", n).Msg("sessions without an account were ended")
 		}
+		w, ok := sw.(engine.Watcher)
+		if !ok {
+			return nil
+		}
+		life, err := w.Incarnation(ctx, t.ID)
+		if err != nil {
+			return fmt.Errorf("look whether the target changed: %w", err)
+		}
+		if s.changed(t.ID, life) {
+			s.Log.Warn().Str("target", t.ID).Str("now", life).Msg("target was restarted, restored or failed over")
+			changed.Store(true)
+		}
 		return nil
 	})
+	if changed.Load() {
+		s.Changed()
+	}
 	if err != nil && ctx.Err() == nil {
 		s.Log.Warn().Err(err).Msg("sessions without an account were not looked for everywhere")
 	}
 	return s.Every, nil
+}
+
+// changed notes a target's incarnation and reports whether it had another.
+func (s *Ghosts) changed(target, life string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lives == nil {
+		s.lives = map[string]string{}
+	}
+	before, known := s.lives[target]
+	s.lives[target] = life
+	return known && before != life
 }

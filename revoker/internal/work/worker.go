@@ -18,8 +18,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -59,8 +62,9 @@ type job struct {
 
 // Process takes due members of one target as far as they go now. Whatever
 // happens, each member has ended or is in the result's Later; an error tells why
-// some could not be worked on, for the log.
-func (w *Worker) Process(ctx context.Context, target string, members []expiry.Member) (Result, error) {
+// some could not be worked on, for the log. closed is called once no lease of the
+// batch waits for stages (a) and (b).
+func (w *Worker) Process(ctx context.Context, target string, members []expiry.Member, closed func()) (Result, error) {
 	var res Result
 	jobs, err := w.begin(ctx, members, &res)
 	if len(jobs) == 0 {
@@ -75,26 +79,41 @@ func (w *Worker) Process(ctx context.Context, target string, members []expiry.Me
 		res.Reached, res.Down = res.Reached || r.Reached, res.Down || r.Down
 		err = errors.Join(err, e)
 	}
-	// A lease that failed before goes alone, so that it delays nobody (B7).
+	parties := party(jobs)
+	var open atomic.Int64
+	open.Store(int64(len(parties)))
 	var wg sync.WaitGroup
+	for _, p := range parties {
+		passed := sync.OnceFunc(func() {
+			if open.Add(-1) == 0 {
+				closed()
+			}
+		})
+		wg.Go(func() { merge(w.guarded(ctx, target, p[0].lease.Engine, p, passed)) })
+	}
+	wg.Wait()
+	return res, err
+}
+
+// party groups jobs that go through the stages together: those of one engine,
+// but a lease that failed before goes alone, so that it delays nobody (B7).
+func party(jobs []job) [][]job {
+	var out [][]job
 	fresh := map[string][]job{}
 	for _, j := range jobs {
 		if j.lease.Revocation.Attempts == 0 {
 			fresh[j.lease.Engine] = append(fresh[j.lease.Engine], j)
 			continue
 		}
-		wg.Go(func() { merge(w.guarded(ctx, target, j.lease.Engine, []job{j})) })
+		out = append(out, []job{j})
 	}
-	for name, batch := range fresh {
-		wg.Go(func() { merge(w.guarded(ctx, target, name, batch)) })
-	}
-	wg.Wait()
-	return res, err
+	return slices.AppendSeq(out, maps.Values(fresh))
 }
 
 // guarded is stage where a bug in it must neither end the process nor lose a
 // lease.
-func (w *Worker) guarded(ctx context.Context, target, name string, jobs []job) (res Result, err error) {
+func (w *Worker) guarded(ctx context.Context, target, name string, jobs []job, closed func()) (res Result, err error) {
+	defer closed()
 	defer func() {
 		if p := recover(); p != nil {
 			res, err = Result{}, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -104,11 +123,12 @@ func (w *Worker) guarded(ctx context.Context, target, name string, jobs []job) (
 			}
 		}
 	}()
-	return w.stage(ctx, target, name, jobs)
+	return w.stage(ctx, target, name, jobs, closed)
 }
 
-// stage runs the stages for jobs of one engine and commits how far they came.
-func (w *Worker) stage(ctx context.Context, target, name string, jobs []job) (Result, error) {
+// stage runs the stages for jobs of one engine and commits how far they came;
+// closed is called after (a) and (b).
+func (w *Worker) stage(ctx context.Context, target, name string, jobs []job, closed func()) (Result, error) {
 	var res Result
 	eng := w.engines[name]
 	if eng == nil {
@@ -117,6 +137,7 @@ func (w *Worker) stage(ctx context.Context, target, name string, jobs []job) (Re
 		}), &res)
 	}
 	outs := w.ask(name, jobs, func() []engine.Outcome { return eng.Disable(ctx, target, leases(jobs)) })
+	closed()
 	now, err := w.time.Now(ctx)
 	if err != nil {
 		return res, err

@@ -146,7 +146,7 @@ func (w *world) process() (work.Result, error) {
 	for _, l := range w.leases {
 		members = append(members, expiry.Member{ID: l.ID, Target: l.Target, At: l.ExpiresAt})
 	}
-	res, err := w.worker.Process(w.Context(), "a", members)
+	res, err := w.worker.Process(w.Context(), "a", members, func() {})
 	for i := range w.leases {
 		l := w.lease(i)
 		k := slices.IndexFunc(res.Later, func(m expiry.Member) bool { return m.ID == l.ID })

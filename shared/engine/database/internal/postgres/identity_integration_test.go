@@ -87,3 +87,28 @@ func TestStandbyAndPromotion(t *testing.T) {
 		t.Fatalf("%d accounts are left", n)
 	}
 }
+
+// A restart is another life of the same system: what was not flushed may be lost
+// (C6).
+func TestIncarnation(t *testing.T) {
+	t.Parallel()
+	cluster := testkit.Postgres(t)
+	w := settle(t, cluster.CreateAdmin(t, testkit.CreateRoleAdmin))
+	life := func() string {
+		t.Helper()
+		name, err := w.Incarnation(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	first := life()
+	if again := life(); again != first {
+		t.Errorf("%q became %q without a restart", first, again)
+	}
+	cluster.Kill(t)
+	cluster.Start(t)
+	if second := life(); second == first {
+		t.Errorf("still %q after a restart", second)
+	}
+}
