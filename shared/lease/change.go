@@ -242,6 +242,7 @@ type Progress struct {
 	Stages
 	Failed bool
 	Error  string        // no secret
+	Own    bool          // the failure is the lease's own, not its target's
 	Parked bool          // needs a person
 	After  time.Duration // until the next try
 }
@@ -255,7 +256,7 @@ func (p Progress) apply(l *Lease, _ *Change, now time.Time) error {
 	r.NextTryAt = now.Add(p.After)
 	if p.Failed {
 		r.Attempts++
-		r.LastFailedAt, r.LastError, r.Parked = now, p.Error, p.Parked
+		r.LastFailedAt, r.LastError, r.Parked, r.OwnFault = now, p.Error, p.Parked, p.Own
 		if r.FirstFailedAt.IsZero() {
 			r.FirstFailedAt = now
 		}

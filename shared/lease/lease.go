@@ -53,6 +53,7 @@ type Revocation struct {
 	SessionsNote    string    `json:"sessions_note,omitempty"`    // what (b) did not cover: "primary only" (C3)
 	EndedAt         time.Time `json:"ended_at,omitzero"`          // stage (d)
 	Attempts        int       `json:"attempts,omitempty"`
+	OwnFault        bool      `json:"own_fault,omitempty"` // the last failure was the lease's own, not its target's
 	FirstFailedAt   time.Time `json:"first_failed_at,omitzero"`
 	LastFailedAt    time.Time `json:"last_failed_at,omitzero"`
 	LastError       string    `json:"last_error,omitempty"` // no secret

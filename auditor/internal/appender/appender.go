@@ -90,6 +90,7 @@ func (a *Appender) Name() string { return "appender" }
 func (a *Appender) Do(ctx context.Context) (time.Duration, error) {
 	rest, err := a.round(ctx)
 	if err != nil {
+		a.placed = false // what failed may have been done
 		return 0, err
 	}
 	return rest, nil

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -29,6 +31,9 @@ type Ledger interface {
 
 const batch = 1000
 
+// errReplaced: the ledger has not what the catalogue took from it.
+var errReplaced = errors.New("the ledger was replaced")
+
 // Follower is the step that brings the catalogue up to the ledger.
 type Follower struct {
 	ledger  Ledger
@@ -36,7 +41,7 @@ type Follower struct {
 	log     zerolog.Logger
 	wake    step.Signal
 
-	known bool // the catalogue is of this ledger, as far as that was seen
+	known bool // the catalogue's last entry was compared with the ledger's
 }
 
 // NewFollower returns the step; Follower.Notify wakes it.
@@ -63,83 +68,70 @@ func (f *Follower) Do(ctx context.Context) (time.Duration, error) {
 }
 
 func (f *Follower) run(ctx context.Context) error {
-	if err := f.recognise(ctx); err != nil {
-		return err
+	err := errReplaced
+	if !f.catalog.damaged.Load() {
+		err = f.advance(ctx)
 	}
+	if errors.Is(err, errReplaced) {
+		f.log.Warn().Stringer("position", f.catalog.place.at).
+			Msg("the catalogue is damaged or not of this ledger; making it anew")
+		if err := f.catalog.rebuild(ctx); err != nil {
+			return err
+		}
+		err = f.advance(ctx)
+	}
+	return err
+}
+
+// advance adds what the ledger has more than the catalogue.
+func (f *Follower) advance(ctx context.Context) error {
 	epochs, err := f.ledger.Epochs()
 	if err != nil {
 		return fmt.Errorf("list segments: %w", err)
 	}
+	from := f.catalog.place.at.Epoch
+	if from > 0 && !slices.Contains(epochs, from) {
+		return errReplaced
+	}
 	for _, epoch := range epochs {
-		if err := f.follow(ctx, epoch); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// recognise makes the catalogue anew if it is damaged or of another ledger.
-func (f *Follower) recognise(ctx context.Context) error {
-	same, err := f.same(ctx)
-	if err != nil {
-		return err
-	}
-	if damaged := f.catalog.damaged.Load(); damaged || !same {
-		f.log.Warn().Bool("damaged", damaged).Stringer("position", f.catalog.place.at).
-			Msg("the catalogue does not belong to the ledger; making it anew")
-		if err := f.catalog.rebuild(ctx); err != nil {
-			return err
+		if epoch >= from {
+			if err := f.follow(ctx, epoch); err != nil {
+				return err
+			}
 		}
 	}
 	f.known = true
 	return nil
 }
 
-// same reports whether the ledger has what the catalogue took last. That is
-// looked up once, and again where the ledger has become shorter.
-func (f *Follower) same(ctx context.Context) (bool, error) {
-	p := f.catalog.place
-	size := int64(0)
-	if p.at.Epoch > 0 {
-		var err error
-		if size, err = f.ledger.Size(p.at.Epoch); err != nil {
-			return false, fmt.Errorf("read the size of segment %d: %w", p.at.Epoch, err)
-		}
-	}
-	if f.known && p.at.Number <= size {
-		return true, nil
-	}
-	if p.at.Number == 0 {
-		return true, nil
-	}
-	for entry, err := range f.ledger.Entries(ctx, p.at.Epoch, p.at.Number, p.at.Number) {
-		if err != nil {
-			return false, fmt.Errorf("read the ledger: %w", err)
-		}
-		hash := sha256.Sum256(entry.Data)
-		return bytes.Equal(hash[:], p.hash), nil
-	}
-	return false, nil
-}
-
-// follow adds what the segment has more than the catalogue.
+// follow adds a segment's entries, after making sure that it has the one which
+// the catalogue took last.
 func (f *Follower) follow(ctx context.Context, epoch int64) error {
 	at := f.catalog.place.at
-	if epoch < at.Epoch {
-		return nil
-	}
-	if epoch > at.Epoch {
+	if epoch != at.Epoch {
 		at = event.Position{Epoch: epoch}
 	}
 	size, err := f.ledger.Size(epoch)
 	if err != nil {
 		return fmt.Errorf("read the size of segment %d: %w", epoch, err)
 	}
+	switch {
+	case size < at.Number:
+		return errReplaced
+	case size == at.Number && f.known:
+		return nil
+	}
 	var events []event.Event
 	var line []byte
-	for entry, err := range f.ledger.Entries(ctx, epoch, at.Number+1, size) {
+	for entry, err := range f.ledger.Entries(ctx, epoch, max(1, at.Number), size) {
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
+		}
+		if entry.Number == at.Number {
+			if hash := sha256.Sum256(entry.Data); !bytes.Equal(hash[:], f.catalog.place.hash) {
+				return errReplaced
+			}
+			continue
 		}
 		events, line = append(events, Decode(epoch, entry)), entry.Data
 		if len(events) == batch {

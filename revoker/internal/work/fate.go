@@ -19,10 +19,10 @@ const (
 // person; nothing ends by itself. before is the number of attempts that failed
 // already.
 func fate(err *engine.Error, before int, stages lease.Stages) lease.Progress {
-	p := lease.Progress{Stages: stages, Failed: true, Error: err.Message}
+	p := lease.Progress{Stages: stages, Failed: true, Error: err.Message, Own: !ofTarget(err)}
 	switch {
 	case err.Kind == engine.NotYet:
-		p.Failed, p.Error, p.After = false, "", max(err.After, 100*time.Millisecond)
+		p.Failed, p.Own, p.Error, p.After = false, false, "", max(err.After, 100*time.Millisecond)
 		return p
 	case err.Parks():
 		p.Parked, p.After = true, parkRetry
@@ -36,6 +36,11 @@ func fate(err *engine.Error, before int, stages lease.Stages) lease.Progress {
 		p.After = min(p.After, err.After)
 	}
 	return p
+}
+
+// ofTarget reports whether every lease of the target would have failed so.
+func ofTarget(err *engine.Error) bool {
+	return err.Kind == engine.Unreachable || err.Kind == engine.Busy
 }
 
 // backoff grows from firstRetry to maxRetry, with half of it random.

@@ -77,3 +77,29 @@ func TestFirstParkIsShort(t *testing.T) {
 		t.Errorf("the second refusal became %+v", p)
 	}
 }
+
+// B7: what failed by its own fault goes alone; what failed with its whole target
+// goes with its neighbours again, so that a backlog drains in batches.
+func TestParty(t *testing.T) {
+	t.Parallel()
+	var jobs []job
+	for _, kind := range []engine.Kind{"", engine.Unreachable, engine.Busy, engine.Refused, engine.Conflict, ""} {
+		j := job{lease: lease.Lease{Engine: "database", State: lease.Revoking}}
+		if kind != "" {
+			p := fate(&engine.Error{Kind: kind, Message: "why"}, 0, lease.Stages{})
+			c := lease.Change{Version: lease.AnyVersion, Do: p}
+			var err error
+			if j.lease, err = c.Apply(j.lease, time.Unix(1_800_000_000, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		jobs = append(jobs, j)
+	}
+	sizes := map[int]int{}
+	for _, p := range party(jobs) {
+		sizes[len(p)]++
+	}
+	if sizes[4] != 1 || sizes[1] != 2 || len(sizes) != 2 {
+		t.Errorf("parties by size: %v, want one of four and two of one", sizes)
+	}
+}

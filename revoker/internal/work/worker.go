@@ -96,12 +96,13 @@ func (w *Worker) Process(ctx context.Context, target string, members []expiry.Me
 }
 
 // party groups jobs that go through the stages together: those of one engine,
-// but a lease that failed before goes alone, so that it delays nobody (B7).
+// but a lease that failed by its own fault goes alone, so that it delays nobody
+// (B7).
 func party(jobs []job) [][]job {
 	var out [][]job
 	fresh := map[string][]job{}
 	for _, j := range jobs {
-		if j.lease.Revocation.Attempts == 0 {
+		if !j.lease.Revocation.OwnFault {
 			fresh[j.lease.Engine] = append(fresh[j.lease.Engine], j)
 			continue
 		}
