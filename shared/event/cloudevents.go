@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 // of the broker's de-duplication.
 const (
 	headerID          = "ce-id"
-	headerSource      = "ce-source"
+	HeaderSource      = "ce-source"
 	headerSpec        = "ce-specversion"
 	headerType        = "ce-type"
 	headerTime        = "ce-time"
@@ -40,13 +41,27 @@ func Encode(e Event, source string) (Headers, []byte, error) {
 	return Headers{
 		headerID:          {id},
 		HeaderMsgID:       {id},
-		headerSource:      {source},
+		HeaderSource:      {source},
 		headerSpec:        {specVersion},
 		headerType:        {typePrefix + string(e.Type)},
 		headerTime:        {e.Time.UTC().Format(time.RFC3339Nano)},
-		headerSubject:     {e.Subject},
+		headerSubject:     {escape(e.Subject)},
 		headerContentType: {contentType},
 	}, body, nil
+}
+
+// escape percent-encodes what a header cannot carry as it is: CloudEvents' NATS
+// protocol binding, section 3.1.3.2.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // Decode is the inverse of [Encode]. It refuses what is not a CloudEvent of
@@ -70,7 +85,10 @@ func Decode(h Headers, body []byte) (Event, error) {
 	if !ok {
 		return Event{}, fmt.Errorf("decode event %s: foreign type %q", e.Position, get(headerType))
 	}
-	e.Type, e.Subject = Type(t), get(headerSubject)
+	e.Type = Type(t)
+	if e.Subject, err = url.PathUnescape(get(headerSubject)); err != nil {
+		return Event{}, fmt.Errorf("decode event %s: subject: %w", e.Position, err)
+	}
 	if e.Time, err = time.Parse(time.RFC3339Nano, get(headerTime)); err != nil {
 		return Event{}, fmt.Errorf("decode event %s: %w", e.Position, err)
 	}

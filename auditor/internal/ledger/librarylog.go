@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"k8s.io/klog/v2"
 )
+
+// klogState guards klog's own, which belongs to the process: reading its flags
+// races with setting them.
+var klogState sync.Mutex
 
 // redirectLibraryLog sends what the transparency-log library says to log.
 //
@@ -19,6 +24,8 @@ import (
 // own mutex, so lines written meanwhile are safe. klog itself still writes a
 // stack to stderr when the library ends the process on a broken invariant.
 func redirectLibraryLog(log zerolog.Logger) error {
+	klogState.Lock()
+	defer klogState.Unlock()
 	// A line goes to the writer of its severity and of all lower ones, so
 	// the lowest sees each line exactly once.
 	klog.SetOutput(io.Discard)

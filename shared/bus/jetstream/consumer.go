@@ -129,14 +129,15 @@ func (c *consumer) Fetch(ctx context.Context, limit int, wait time.Duration) ([]
 	return out, nil
 }
 
-// take appends m's event; what is not an event of ours is passed over.
+// take appends m's event; what is not an event of this installation is passed
+// over.
 func (c *consumer) take(out []event.Event, m jetstream.Msg) []event.Event {
 	c.last = m
 	if meta, err := m.Metadata(); err == nil {
 		c.since = meta.Timestamp
 	}
 	e, err := event.Decode(event.Headers(m.Headers()), m.Data())
-	if err != nil {
+	if err != nil || m.Headers().Get(event.HeaderSource) != c.bus.cfg.Source {
 		return out
 	}
 	return append(out, e)

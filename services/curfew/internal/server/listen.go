@@ -55,6 +55,11 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 // serve answers requests until its turn to stop comes.
 func (s *Server) serve(ctx context.Context, listener net.Listener) {
 	server := s.issuer.Server()
+	server.RegisterOnShutdown(func() { // open streams would hold the stop up
+		if a := s.audit.Load(); a != nil {
+			a.Drain()
+		}
+	})
 	// What clients do wrong below HTTP, such as a broken handshake.
 	server.ErrorLog = log.New(debugLog{s.part("api")}, "", 0)
 	s.life.run(ctx, "api", func(ctx context.Context) error {

@@ -184,11 +184,14 @@ func (s *Server) startRoles(ctx context.Context) error {
 
 	wake, release := s.store.Watch()
 	s.life.onStop("watch", func(context.Context) error { release(); return nil })
-	publisher, err := publish.New(s.store, bus, wake, s.clock, s.part("publisher"), publish.Config{Owner: process + "-" + lease.RandomBase62(8)})
+	publisher, err := publish.New(s.store, bus, wake, s.clock, s.part("publisher"), publish.Config{Owner: process})
 	if err != nil {
 		return err
 	}
-	s.life.run(ctx, "publisher", step.New(s.clock, s.part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher).Run)
+	publishing := step.New(s.clock, s.part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher)
+	s.life.run(ctx, "publisher", func(ctx context.Context) error {
+		return errors.Join(publishing.Run(ctx), publisher.Close(context.WithoutCancel(ctx)))
+	})
 
 	revoke, err := revoker.New(revoker.Deps{
 		Store: s.store, Stream: bus, Index: memory.New(), Engines: s.engines(), Clock: s.clock, Log: s.part("revoker"),
