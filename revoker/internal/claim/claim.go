@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -140,8 +141,7 @@ func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now t
 		}
 		claim, err := x.Claim(ctx, name, now, limit, c.cfg.Hold)
 		if err != nil || len(claim.Members) == 0 {
-			c.leave(name)
-			c.land(name, work.Result{}, probe)
+			c.land(name, work.Result{}, probe, false)
 			return err
 		}
 		c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim, probe) })
@@ -184,11 +184,16 @@ func (c *Claimer) leave(name string) {
 // land ends a flight and notes how the target did; it reports whether
 // the target answers again. Of the flights that were in the air when it went
 // down, only the first counts: the delay grows from probe to probe.
-func (c *Claimer) land(name string, r work.Result, probe bool) (recovered bool) {
+// A place that was not left before is given back here, under the same lock: who
+// takes it knows how the target did.
+func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.targets[name]
 	t.flights--
+	if !left {
+		t.closing--
+	}
 	switch {
 	case r.Down && !r.Reached && (probe || t.failed == 0):
 		t.failed++
@@ -208,14 +213,17 @@ func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, p
 	log := c.log.With().Str("target", claim.Target).Int("leases", len(claim.Members)).Logger()
 	defer c.wake.Set()
 	stop := c.heartbeat(ctx, x, claim)
-	closed := sync.OnceFunc(func() { c.leave(claim.Target) })
-	res, err := c.process(ctx, claim, closed)
-	closed()
+	var left atomic.Bool
+	res, err := c.process(ctx, claim, func() {
+		if left.CompareAndSwap(false, true) {
+			c.leave(claim.Target)
+		}
+	})
 	stop()
 	if err != nil {
 		log.Warn().Err(err).Msg("flight failed")
 	}
-	recovered := c.land(claim.Target, res, probe)
+	recovered := c.land(claim.Target, res, probe, left.Load())
 	if err := x.Complete(ctx, claim, res.Later...); err != nil {
 		log.Warn().Err(err).Msg("claim was not completed")
 	}

@@ -63,7 +63,7 @@ type job struct {
 // Process takes due members of one target as far as they go now. Whatever
 // happens, each member has ended or is in the result's Later; an error tells why
 // some could not be worked on, for the log. closed is called once no lease of the
-// batch waits for stages (a) and (b).
+// batch waits for stages (a) and (b); not where they failed.
 func (w *Worker) Process(ctx context.Context, target string, members []expiry.Member, closed func()) (Result, error) {
 	var res Result
 	jobs, err := w.begin(ctx, members, &res)
@@ -114,7 +114,6 @@ func party(jobs []job) [][]job {
 // guarded is stage where a bug in it must neither end the process nor lose a
 // lease.
 func (w *Worker) guarded(ctx context.Context, target, name string, jobs []job, closed func()) (res Result, err error) {
-	defer closed()
 	defer func() {
 		if p := recover(); p != nil {
 			res, err = Result{}, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -128,7 +127,7 @@ func (w *Worker) guarded(ctx context.Context, target, name string, jobs []job, c
 }
 
 // stage runs the stages for jobs of one engine and commits how far they came;
-// closed is called after (a) and (b).
+// closed is called after (a) and (b), where they hold for all of them.
 func (w *Worker) stage(ctx context.Context, target, name string, jobs []job, closed func()) (Result, error) {
 	var res Result
 	eng := w.engines[name]
@@ -138,7 +137,9 @@ func (w *Worker) stage(ctx context.Context, target, name string, jobs []job, clo
 		}), &res)
 	}
 	outs := w.ask(name, jobs, func() []engine.Outcome { return eng.Disable(ctx, target, leases(jobs)) })
-	closed()
+	if !slices.ContainsFunc(outs, func(o engine.Outcome) bool { return o.Err != nil }) {
+		closed() // at a failure the place is kept: the target may be down
+	}
 	now, err := w.time.Now(ctx)
 	if err != nil {
 		return res, err
