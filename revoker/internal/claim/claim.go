@@ -29,8 +29,8 @@ import (
 )
 
 // Processor takes a batch through its stages. Its result is whole also where it
-// returns an error: what is not in Later has ended. It calls closed, once or more,
-// when no lease of the batch waits any more for its login to be closed.
+// returns an error: what is not in Later has ended. It calls closed when all logins
+// of the batch are closed; not where one could not be.
 type Processor interface {
 	Process(ctx context.Context, target string, members []expiry.Member, closed func()) (work.Result, error)
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/curfew-project/curfew/revoker/internal/withdraw"
 	"github.com/curfew-project/curfew/shared/expiry"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
@@ -73,34 +74,6 @@ func (s *Prune) Do(ctx context.Context) (time.Duration, error) {
 	return s.Every, nil
 }
 
-// revokeAll puts every live lease that q selects into revoking. One that the
-// store refuses keeps it from none of the others.
-func revokeAll(ctx context.Context, s store.Leases, q store.Query, by lease.Actor, reason string) error {
-	q.States, q.Limit = []lease.State{lease.Intent, lease.Active}, page
-	var refused error
-	for {
-		found, err := s.Find(ctx, q)
-		if err != nil {
-			return errors.Join(refused, fmt.Errorf("list leases to revoke: %w", err))
-		}
-		items := make([]store.Transition, len(found))
-		for i, l := range found {
-			items[i].Change = lease.Change{
-				ID: l.ID, Version: lease.AnyVersion, Key: lease.RandomBase62(16), By: by, Reason: reason, Do: lease.Revoke{},
-			}
-		}
-		for _, o := range s.Apply(ctx, items...) {
-			if o.Err != nil && !errors.Is(o.Err, lease.ErrOver) && refused == nil {
-				refused = fmt.Errorf("revoke listed leases: %w", o.Err)
-			}
-		}
-		if len(found) < page {
-			return refused
-		}
-		q.After = found[len(found)-1].ID
-	}
-}
-
 // Store is what the sweeps over configuration need.
 type Store interface {
 	store.Leases
@@ -151,7 +124,7 @@ func (s *Barriers) one(ctx context.Context, e store.Entry, now time.Time) error 
 	switch {
 	case !b.Listed && age > s.Every: // its caller had time to list it
 		q := store.Query{Prefix: b.Prefix, Before: b.Position}
-		if err := revokeAll(ctx, s.Store, q, b.By, b.Reason); err != nil {
+		if err := withdraw.All(ctx, s.Store, q, b.By, b.Reason); err != nil {
 			return err
 		}
 		b.Listed = true
@@ -213,7 +186,7 @@ func (s *Mounts) Do(ctx context.Context) (time.Duration, error) {
 }
 
 func (s *Mounts) one(ctx context.Context, m store.Entry) error {
-	if err := revokeAll(ctx, s.Store, store.Query{MountID: m.ID}, lease.System(lease.ActorMount), "mount was disabled"); err != nil {
+	if err := withdraw.All(ctx, s.Store, store.Query{MountID: m.ID}, lease.System(lease.ActorMount), "mount was disabled"); err != nil {
 		return err
 	}
 	left, err := s.Store.Find(ctx, store.Query{
