@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
@@ -26,6 +27,12 @@ type Stream interface {
 	// Heads returns a channel on which the latest announced head arrives,
 	// coalesced, until ctx ends.
 	Heads(ctx context.Context) (<-chan event.Position, error)
+	// Replay yields the events that the broker stored since then, by its own
+	// clock, in stream order, and ends after the last that it has when the
+	// iteration begins; it may begin with earlier ones. The zero time: from the
+	// first on. An error is yielded once and ends it: what was to come is not
+	// known. No stream is no events.
+	Replay(ctx context.Context, since time.Time) iter.Seq2[event.Event, error]
 }
 
 // Consumer reads the stream. It is for one goroutine.

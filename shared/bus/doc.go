@@ -10,5 +10,6 @@
 // no memory of single leases (D3).
 //
 // Who calls: the publisher (Publish, Announce), the revoker's indexer, the
-// auditor and any subscriber (Consume). The suite is package bustest.
+// auditor and any subscriber (Consume), the recovery of a store that has lost
+// commits (Replay, A7). The suite is package bustest.
 package bus

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
@@ -23,6 +24,11 @@ func (Nop) Consume(context.Context, string, bool) (Consumer, error) { return nop
 
 // Heads implements [Stream].
 func (Nop) Heads(context.Context) (<-chan event.Position, error) { return nil, nil }
+
+// Replay implements [Stream].
+func (Nop) Replay(context.Context, time.Time) iter.Seq2[event.Event, error] {
+	return func(func(event.Event, error) bool) {}
+}
 
 type nopConsumer struct{}
 

@@ -50,6 +50,9 @@ func TestNopBringsNothing(t *testing.T) {
 			t.Errorf("a head arrived: %s", h)
 		default:
 		}
+		for e, err := range (bus.Nop{}).Replay(t.Context(), time.Time{}) {
+			t.Errorf("replayed %s, %v", e.Position, err)
+		}
 		if err := c.Ack(t.Context()); err != nil {
 			t.Error(err)
 		}

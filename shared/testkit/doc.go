@@ -1,6 +1,8 @@
 // Package testkit gives tests real servers: Postgres and Redis as child
-// processes and NATS with JetStream in the test process, each on a free port
-// of 127.0.0.1 with temporary data. No test ever meets a server that the kit
+// processes and NATS with JetStream in the test process (NATS) or, alone or as
+// a cluster, as child processes that can be killed and paused (NATSProcesses:
+// the test binary run again), each on a free port of 127.0.0.1 with temporary
+// data. No test ever meets a server that the kit
 // did not start.
 //
 //	func TestMain(m *testing.M) { testkit.Main(m) }

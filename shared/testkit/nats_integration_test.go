@@ -3,6 +3,7 @@
 package testkit_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -51,5 +52,63 @@ func TestNATSKeepsStreamsThroughARestart(t *testing.T) {
 	message, err := stream.GetMsg(ctx, 1)
 	if err != nil || string(message.Data) != "1" {
 		t.Errorf("message 1 after a restart: %v, %v", message, err)
+	}
+}
+
+// A cluster of processes chooses a leader for a stream of three replicas, loses
+// one server to SIGKILL and one to silence, and has all messages when they are
+// back. A wiped server gets its copy again.
+func TestNATSProcesses(t *testing.T) {
+	t.Parallel()
+	servers := testkit.NATSProcesses(t, 3)
+	ctx := t.Context()
+	conn, err := nats.Connect(testkit.NATSURLs(servers), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := jetstream.StreamConfig{Name: "KEPT", Subjects: []string{"kept.>"}, Replicas: 3}
+	published := uint64(0)
+	publish := func() {
+		t.Helper()
+		hang := time.Now().Add(time.Minute)
+		for {
+			bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
+			_, err := js.CreateOrUpdateStream(bounded, config)
+			if err == nil {
+				_, err = js.Publish(bounded, "kept.a", []byte("1"))
+			}
+			cancel()
+			if err == nil {
+				published++
+				return
+			}
+			if time.Now().After(hang) {
+				t.Fatalf("publish: %v", err)
+			}
+		}
+	}
+	publish()
+	servers[0].Kill(t)
+	publish()
+	servers[0].Wipe(t)
+	servers[0].Start(t)
+	publish()
+	servers[1].Pause(t)
+	publish()
+	servers[1].Resume(t)
+	stream, err := js.Stream(ctx, "KEPT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stream.CachedInfo().State.Msgs; got < published { // more where an answer was lost
+		t.Errorf("%d messages, want %d", got, published)
+	}
+	if names := servers[0].Name() + servers[1].Name() + servers[2].Name(); names != "n1n2n3" {
+		t.Errorf("names are %s", names)
 	}
 }

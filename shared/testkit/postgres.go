@@ -101,8 +101,23 @@ func SharedPostgres(tb testing.TB) *Cluster {
 	return cluster
 }
 
-func startShared() (*Cluster, error) {
-	cluster, err := newCluster(nil)
+// SharedDurablePostgres is another shared cluster, which is as durable as one
+// in life ([Durable]).
+func SharedDurablePostgres(tb testing.TB) *Cluster {
+	tb.Helper()
+	kit.mu.Lock()
+	running, start := kit.main, kit.durable
+	kit.mu.Unlock()
+	if !running {
+		tb.Fatal("SharedDurablePostgres needs: func TestMain(m *testing.M) { testkit.Main(m) }")
+	}
+	cluster, err := start()
+	check(tb, err)
+	return cluster
+}
+
+func startShared(options ...Option) (*Cluster, error) {
+	cluster, err := newCluster(options)
 	if err != nil {
 		return nil, err
 	}

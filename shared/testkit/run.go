@@ -32,11 +32,18 @@ var kit struct {
 	main    bool                // Main runs
 	servers map[closer]struct{} // those that live
 	cluster func() (*Cluster, error)
+	durable func() (*Cluster, error)
 }
 
 // Main runs the tests of a binary, and cleans up after them. Call it from
 // TestMain. It returns when all went well and ends the process otherwise.
 func Main(m *testing.M) {
+	if os.Getenv(serveNATS) != "" {
+		if err := beNATS(os.Args[1]); err != nil {
+			fail(err)
+		}
+		os.Exit(0)
+	}
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		if server.Leads(name) {
@@ -47,20 +54,14 @@ func Main(m *testing.M) {
 	}
 	kit.mu.Lock()
 	kit.main = true
-	kit.cluster = sync.OnceValues(startShared)
+	kit.cluster = sync.OnceValues(func() (*Cluster, error) { return startShared() })
+	kit.durable = sync.OnceValues(func() (*Cluster, error) { return startShared(Durable()) })
 	kit.mu.Unlock()
 
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	// The goroutine ends with the process.
-	go func() {
-		sig := <-stop
-		fmt.Fprintf(os.Stderr, "testkit: %v: stopping the servers\n", sig)
-		if err := closeAll(); err != nil {
-			fail(err)
-		}
-		os.Exit(130)
-	}()
+	go endOn(stop)
 
 	code := m.Run()
 	if err := closeAll(); err != nil {
@@ -69,6 +70,16 @@ func Main(m *testing.M) {
 	if code != 0 {
 		os.Exit(code)
 	}
+}
+
+// endOn ends the process in good order at a signal.
+func endOn(stop <-chan os.Signal) {
+	sig := <-stop
+	fmt.Fprintf(os.Stderr, "testkit: %v: stopping the servers\n", sig)
+	if err := closeAll(); err != nil {
+		fail(err)
+	}
+	os.Exit(130)
 }
 
 func fail(err error) {

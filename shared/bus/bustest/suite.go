@@ -47,6 +47,8 @@ func Laws() []Law {
 		{"D3 publish stops at the first failure and says how many it sent", partial},
 		{"a deleted stream is made anew and consumers go on", survivesDeletion},
 		{"D4 the latest head arrives", heads},
+		{"A7 what is stored can be read from its beginning, to its end", replays},
+		{"A7 a stream that is empty or gone replays nothing", replaysNothing},
 	}
 }
 
@@ -260,5 +262,72 @@ func heads(t T, s Subject) {
 		case <-ctx.Done():
 			t.Fatalf("no head arrived")
 		}
+	}
+}
+
+// replayed collects a replay that has to end without an error.
+func replayed(t T, s Subject, since time.Time) (got []event.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	for e, err := range s.Bus.Replay(ctx, since) {
+		if err != nil {
+			t.Fatalf("replay after %d events: %v", len(got), err)
+		}
+		got = append(got, e)
+	}
+	return got
+}
+
+func replays(t T, s Subject) {
+	const n = 1300 // more than a broker hands out at once
+	sent := events(1, n)
+	publish(t, s, sent)
+	reader := consume(t, s, "reader", true)
+	defer closed(t, reader)
+	collect(t, reader, n) // what others have read is still there
+	if err := reader.Ack(t.Context()); err != nil {
+		t.Fatalf("ack: %v", err)
+	}
+	for _, since := range []time.Time{{}, {}, time.Unix(1_000_000_000, 0)} { // it keeps no place
+		got := replayed(t, s, since)
+		numbers(t, got, 1, n)
+		if len(got) != n {
+			return
+		}
+		if a, b := sent[n-1], got[n-1]; a.Type != b.Type || !a.Time.Equal(b.Time) || a.Subject != b.Subject || a.Data.Version != b.Data.Version {
+			t.Errorf("event changed on the way:\nsent %+v\ngot  %+v", a, b)
+		}
+	}
+	for _, err := range s.Bus.Replay(t.Context(), time.Time{}) {
+		if err != nil {
+			t.Errorf("replay: %v", err)
+		}
+		break // nobody has to read all of it
+	}
+	if got := replayed(t, s, time.Unix(9_000_000_000, 0)); len(got) != 0 {
+		t.Errorf("%d events since a time to come, want none", len(got))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var failed error
+	for _, err := range s.Bus.Replay(ctx, time.Time{}) {
+		failed = err
+	}
+	if failed == nil {
+		t.Errorf("a replay that was cut short says nothing")
+	}
+}
+
+func replaysNothing(t T, s Subject) {
+	if got := replayed(t, s, time.Time{}); len(got) != 0 {
+		t.Errorf("an empty stream replays %d events", len(got))
+	}
+	publish(t, s, events(1, 3))
+	if err := s.Delete(); err != nil {
+		t.Fatalf("delete the stream: %v", err)
+	}
+	if got := replayed(t, s, time.Time{}); len(got) != 0 {
+		t.Errorf("a deleted stream replays %d events", len(got))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,22 +16,19 @@ import (
 	"github.com/curfew-project/curfew/shared/event"
 )
 
-const (
-	// StreamName is the one stream.
-	StreamName  = "CURFEW_EVENTS"
-	headSubject = "curfew.head"
-	// outstanding bounds unacknowledged publishes; above 4,000 the client
-	// stalls.
-	outstanding = 1024
-	ackTimeout  = 5 * time.Second
-)
+const headSubject = "curfew.head"
+
+// ErrDisconnected says that no server can be reached at this moment. nats.go
+// goes on trying.
+var ErrDisconnected = errors.New("not connected to nats")
 
 // Config is what both forms share; the zero value works.
 type Config struct {
 	Source   string        // CloudEvents source, a URI reference; "/curfew"
 	MaxAge   time.Duration // of events in the stream; 7 days
-	MaxBytes int64         // of the stream; 1 GiB
-	Replicas int           // 1
+	MaxBytes int64         // of the stream, on each replica; 1 GiB
+	Replicas int           // 1; 3 on a cluster
+	Client   Client        // of Dial; Embed makes its own
 }
 
 func (c *Config) defaults() {
@@ -37,131 +36,100 @@ func (c *Config) defaults() {
 	c.MaxAge = cmp.Or(c.MaxAge, 7*24*time.Hour)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 1<<30)
 	c.Replicas = cmp.Or(c.Replicas, 1)
+	c.Client.Program = cmp.Or(c.Client.Program, "curfew")
+}
+
+func (c *Config) validate() error {
+	if c.MaxAge < 2*duplicates {
+		return fmt.Errorf("maximum age of the stream is %s, want at least %s", c.MaxAge, 2*duplicates)
+	}
+	if c.MaxBytes < 1<<20 {
+		return fmt.Errorf("size of the stream is %d bytes, want at least 1 MiB", c.MaxBytes)
+	}
+	if c.Replicas < 1 || c.Replicas > 5 || c.Replicas%2 == 0 {
+		return fmt.Errorf("the stream has %d replicas, want 1, 3 or 5", c.Replicas)
+	}
+	return nil
 }
 
 // Bus implements [bus.Bus].
 type Bus struct {
+	*wiring
 	cfg  Config
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	stop func()
+
+	turn    chan struct{} // held by who publishes
+	tail    uint64        // sequence of the stream's last message; 0: not known
+	checked int64         // session in which the publisher checked the stream
+
+	mu      sync.Mutex
+	problem error // of the last check of the stream; nil: it is as configured
 }
 
-// Dial connects to servers (a comma-separated list of URLs) and makes the
-// stream. It fails if no server answers within ctx.
-func Dial(ctx context.Context, urls string, cfg Config) (*Bus, error) {
-	nc, err := nats.Connect(urls, options()...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to nats: %w", err)
+// wiring is what the callbacks of a connection and its bus share. It is made
+// before the connection, because nats.go may call back before it returns.
+type wiring struct {
+	denials  denials
+	sessions atomic.Int64 // connections so far; a consumer belongs to one
+	// away is why there is no connection; nil while there is one. nats.go knows,
+	// too, but may hold its lock for seconds while it tries a silent server.
+	away atomic.Pointer[error]
+}
+
+func (w *wiring) down(why error) {
+	err := ErrDisconnected
+	if why != nil {
+		err = fmt.Errorf("%w: %w", ErrDisconnected, why)
 	}
-	b, err := open(ctx, nc, cfg, func() {})
-	if err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return b, nil
+	w.away.Store(&err)
 }
 
-func options(more ...nats.Option) []nats.Option {
-	return append([]nats.Option{
-		nats.Name("curfew"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		// No buffering while disconnected: an event must fail fast so that the
-		// publisher knows it was not sent.
-		nats.ReconnectBufSize(-1),
-	}, more...)
-}
+func (w *wiring) up() { w.away.Store(nil) }
 
-func open(ctx context.Context, nc *nats.Conn, cfg Config, stop func()) (*Bus, error) {
-	cfg.defaults()
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(outstanding), jetstream.WithPublishAsyncTimeout(ackTimeout))
+func open(nc *nats.Conn, w *wiring, cfg Config, stop func()) (*Bus, error) {
+	js, err := jetstream.New(nc,
+		// Room for those of a call that was given up and may still be answered.
+		jetstream.WithPublishAsyncMaxPending(2*outstanding), jetstream.WithPublishAsyncTimeout(ackTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("open jetstream: %w", err)
 	}
-	b := &Bus{cfg: cfg, nc: nc, js: js, stop: stop}
-	if err := b.ensureStream(ctx); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return &Bus{wiring: w, cfg: cfg, nc: nc, js: js, stop: stop, turn: make(chan struct{}, 1), checked: -1}, nil
 }
 
-func (b *Bus) ensureStream(ctx context.Context) error {
-	_, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:        StreamName,
-		Description: "Curfew lease events; a copy, the store is the truth",
-		Subjects:    []string{event.SubjectPrefix + ".>"},
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardOld,
-		Storage:     jetstream.FileStorage,
-		MaxAge:      b.cfg.MaxAge,
-		MaxBytes:    b.cfg.MaxBytes,
-		Replicas:    b.cfg.Replicas,
-		Duplicates:  2 * time.Minute,
-	})
-	if err != nil {
-		return fmt.Errorf("make stream %s: %w", StreamName, err)
+// Disconnected returns nil while a server is connected, and otherwise why not.
+// It is for readiness and health, and does not wait.
+func (b *Bus) Disconnected() error {
+	if why := b.away.Load(); why != nil {
+		return *why
 	}
 	return nil
 }
 
-// Publish implements [bus.Publisher].
-func (b *Bus) Publish(ctx context.Context, events []event.Event) (acked int, err error) {
-	for acked < len(events) && err == nil {
-		var n int
-		n, err = b.publish(ctx, events[acked:min(len(events), acked+outstanding)])
-		acked += n
-	}
-	if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
-		if made := b.ensureStream(ctx); made != nil {
-			err = errors.Join(err, made)
+// told gives the library's words for a connection that has just gone ours.
+func told(err error) error {
+	for _, e := range []error{nats.ErrReconnectBufExceeded, nats.ErrDisconnected, nats.ErrConnectionClosed} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w: %w", ErrDisconnected, err)
 		}
 	}
-	return acked, err
-}
-
-func (b *Bus) publish(ctx context.Context, events []event.Event) (acked int, err error) {
-	futures := make([]jetstream.PubAckFuture, 0, len(events))
-	for _, e := range events {
-		var f jetstream.PubAckFuture
-		if f, err = b.send(e); err != nil {
-			break // what was sent before is still acknowledged below
-		}
-		futures = append(futures, f)
-	}
-	for _, f := range futures {
-		select {
-		case <-f.Ok():
-			acked++
-		case failed := <-f.Err():
-			return acked, fmt.Errorf("publish event %s: %w", events[acked].Position, failed)
-		case <-ctx.Done():
-			return acked, fmt.Errorf("publish event %s: %w", events[acked].Position, ctx.Err())
-		}
-	}
-	return acked, err
-}
-
-func (b *Bus) send(e event.Event) (jetstream.PubAckFuture, error) {
-	headers, body, err := event.Encode(e, b.cfg.Source)
-	if err != nil {
-		return nil, err
-	}
-	f, err := b.js.PublishMsgAsync(&nats.Msg{Subject: event.BrokerSubject(e), Header: nats.Header(headers), Data: body},
-		jetstream.WithRetryAttempts(0))
-	if err != nil {
-		return nil, fmt.Errorf("send event %s: %w", e.Position, err)
-	}
-	return f, nil
+	return err
 }
 
 // Announce implements [bus.Publisher].
 func (b *Bus) Announce(_ context.Context, head event.Position) error {
-	if err := b.nc.Publish(headSubject, []byte(head.String())); err != nil {
+	if err := b.Disconnected(); err != nil {
 		return fmt.Errorf("announce head: %w", err)
+	}
+	if err := b.nc.Publish(headSubject, []byte(head.String())); err != nil {
+		return fmt.Errorf("announce head: %w", told(err))
 	}
 	return nil
 }
 
-// Heads implements [bus.Stream].
+// Heads implements [bus.Stream]. Heads are plain messages: what is announced
+// while the connection is away does not arrive later.
 func (b *Bus) Heads(ctx context.Context) (<-chan event.Position, error) {
 	out := make(chan event.Position, 1)
 	sub, err := b.nc.Subscribe(headSubject, func(m *nats.Msg) {
@@ -184,7 +152,10 @@ func (b *Bus) Heads(ctx context.Context) (<-chan event.Position, error) {
 
 // Delete removes the stream with all consumers: what an accident would do.
 func (b *Bus) Delete(ctx context.Context) error {
-	if err := b.js.DeleteStream(ctx, StreamName); err != nil {
+	err := b.ask(ctx, "STREAM.DELETE."+StreamName, func(ctx context.Context) error {
+		return b.js.DeleteStream(ctx, StreamName)
+	})
+	if err != nil {
 		return fmt.Errorf("delete stream %s: %w", StreamName, err)
 	}
 	return nil

@@ -37,6 +37,10 @@ type EmbedConfig struct {
 // Embed starts a server in the process and connects to it without a network.
 // It returns the bus and the URL that subscribers use, empty without Listen.
 func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
+	cfg.defaults()
+	if err := cfg.validate(); err != nil {
+		return nil, "", fmt.Errorf("start nats: %w", err)
+	}
 	own := lease.RandomBase62(32)
 	opts, err := cfg.options(own)
 	if err != nil {
@@ -54,12 +58,16 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 		stop()
 		return nil, "", err
 	}
-	nc, err := nats.Connect("", options(nats.InProcessServer(srv), nats.UserInfo(ownUser, own))...)
+	w := &wiring{}
+	nc, err := nats.Connect("", append(options(w, cfg.Client.Program), nats.InProcessServer(srv), nats.UserInfo(ownUser, own))...)
 	if err != nil {
 		stop()
 		return nil, "", fmt.Errorf("connect to nats in process: %w", err)
 	}
-	b, err := open(ctx, nc, cfg.Config, stop)
+	b, err := open(nc, w, cfg.Config, stop)
+	if err == nil {
+		err = b.ensureStream(ctx, true)
+	}
 	if err != nil {
 		nc.Close()
 		stop()
@@ -121,7 +129,6 @@ func (cfg EmbedConfig) options(own string) (*server.Options, error) {
 	// By default the server takes three quarters of what is free on the disk at
 	// its start, and then refuses a stream that is larger: a copy must not keep
 	// the rest from starting.
-	cfg.defaults()
 	opts.JetStreamMaxStore = 2 * cfg.MaxBytes
 	if cfg.Listen == "" {
 		return opts, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,8 +25,13 @@ type RedisConfig struct {
 	Programs find.Programs
 	// Environ is the caller's environment (os.Environ() in a program).
 	Environ []string
-	// Settings are directives of redis.conf, without quotes.
+	// Settings are directives of redis.conf, without quotes; a value is split at
+	// blanks into the directive's arguments.
 	Settings map[string]string
+	// Watch makes the server a Sentinel: it watches the master at this host:port,
+	// under the name "curfew", and alone decides to replace it. Settings are not
+	// used then.
+	Watch string
 	// TempDir is where the folder is made; empty: the system's.
 	TempDir string
 }
@@ -62,14 +68,9 @@ func (r *Redis) Start(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hangs)
 	defer cancel()
-	args := []string{
-		"--port", strconv.Itoa(r.Port()), "--bind", r.launcher.listen(), "--dir", r.launcher.dir,
-		"--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "no",
-		// Docker forwards from an address that Redis does not take for its own.
-		"--protected-mode", "no",
-	}
-	for name, value := range r.config.Settings {
-		args = append(args, "--"+name, value)
+	args, err := r.arguments()
+	if err != nil {
+		return fmt.Errorf("start Redis: %w", err)
 	}
 	child, err := r.launcher.server(args...)
 	if err != nil {
@@ -89,6 +90,50 @@ func (r *Redis) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start Redis: %w; its log ends: %s", err, tail(log)), r.kill(stop))
 	}
 	return nil
+}
+
+// arguments are those of the server's command line.
+func (r *Redis) arguments() ([]string, error) {
+	if r.config.Watch != "" {
+		return r.sentinel()
+	}
+	args := []string{
+		"--port", strconv.Itoa(r.Port()), "--bind", r.launcher.listen(), "--dir", r.launcher.dir,
+		"--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "no",
+		// Docker forwards from an address that Redis does not take for its own.
+		"--protected-mode", "no",
+	}
+	for name, value := range r.config.Settings {
+		args = append(args, "--"+name)
+		if value == "" {
+			args = append(args, "")
+		}
+		args = append(args, strings.Fields(value)...)
+	}
+	return args, nil
+}
+
+// sentinel writes the file that a Sentinel keeps its state in, at the first
+// start.
+func (r *Redis) sentinel() ([]string, error) {
+	path := filepath.Join(r.launcher.dir, "sentinel.conf")
+	if _, err := os.Stat(path); err == nil {
+		return []string{path, "--sentinel"}, nil
+	}
+	host, port, err := net.SplitHostPort(r.config.Watch)
+	if err != nil {
+		return nil, fmt.Errorf("watch a Redis: %w", err)
+	}
+	lines := []string{
+		"port " + strconv.Itoa(r.Port()), "bind " + r.launcher.listen(), "dir " + r.launcher.dir, "protected-mode no",
+		"sentinel monitor curfew " + host + " " + port + " 1",
+		"sentinel down-after-milliseconds curfew 500",
+		"sentinel failover-timeout curfew 5000",
+	}
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("write the Sentinel's file: %w", err)
+	}
+	return []string{path, "--sentinel"}, give(path, r.launcher.owner)
 }
 
 // Stop stops the server in good order and returns when it has ended.
