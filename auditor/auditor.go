@@ -1,10 +1,12 @@
 package auditor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -15,9 +17,11 @@ import (
 	"github.com/curfew-project/curfew/auditor/internal/appender"
 	"github.com/curfew-project/curfew/auditor/internal/catalog"
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
+	"github.com/curfew-project/curfew/auditor/internal/recovery"
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -29,19 +33,41 @@ const ledgerDir = "ledger"
 // own.
 const stopWithin = 5 * time.Second
 
+const (
+	// settleWithin bounds a start that has to compare store and record.
+	settleWithin = 30 * time.Second
+	settleTries  = 3
+	settlePause  = 500 * time.Millisecond
+)
+
+// Store is what the auditor needs of the store: the events, and whatever has to
+// be put right in one that has lost commits (A7).
+type Store interface {
+	store.Leases
+	store.Entries
+	store.Outbox
+	store.Recovery
+	store.Time
+}
+
 // Deps are the collaborators; all are needed. A stream that is not there is
 // [bus.Nop].
 type Deps struct {
 	Stream bus.Stream
-	Store  store.Outbox
-	Clock  clock.Clock
-	Log    zerolog.Logger
+	Store  Store
+	// Locks, where several auditors share a ledger, elect the one that appends;
+	// nil: this one has the ledger for itself, or does not start.
+	Locks store.Locks
+	Clock clock.Clock
+	Log   zerolog.Logger
 }
 
 // Config says where the ledger is. Dir and Installation are needed.
 type Config struct {
-	Dir          string
+	Dir          string // of the catalogue, which is the auditor's own
+	LedgerDir    string // of the ledger, which auditors share; <Dir>/ledger
 	Installation string // id, [a-z0-9-]
+	Name         string // unique to the process; needed with Deps.Locks
 }
 
 // Auditor is the role. Make it with [New], run it with [Auditor.Run].
@@ -49,21 +75,28 @@ type Auditor struct {
 	ledger   *keeper
 	catalog  *catalog.Catalog
 	appender *appender.Appender
+	lead     *lead // nil: alone
+	clock    clock.Clock
+	log      zerolog.Logger
 	runner   *step.Runner
 	handler  *api.Handler
 }
 
 // New opens the ledger, taking its lock, and fails while another process has
-// it. What is on record can be read at once; nothing runs yet. Run closes what
-// New opened: if Run is never called, call [Auditor.Close].
+// it; with Deps.Locks it only reads until it is elected. What is on record can be
+// read at once; nothing runs yet. Run closes what New opened: if Run is never
+// called, call [Auditor.Close].
 func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
-	dir := filepath.Join(cfg.Dir, ledgerDir)
+	dir := cmp.Or(cfg.LedgerDir, filepath.Join(cfg.Dir, ledgerDir))
 	reader := ledger.NewReader(dir)
 	held, err := keep(ctx, reader, func(ctx context.Context) (opened, error) {
 		return ledger.Open(ctx, ledger.Config{Dir: dir, Installation: cfg.Installation, Log: d.Log})
-	})
+	}, d.Locks == nil)
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the directory of the catalogue: %w", err), held.Close(ctx))
 	}
 	c, err := catalog.Open(ctx, cfg.Dir)
 	if err != nil {
@@ -76,15 +109,30 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 	handler := api.New(reader, c, d.Clock, d.Log, api.Config{})
 	handler.Grown(last)
 	follower := catalog.NewFollower(reader, c, d.Log)
-	app := appender.New(held, d.Stream, d.Store, d.Clock, d.Log, appender.Config{}, func(p event.Position) {
+	restorer := recovery.New(held, d.Stream, d.Store, d.Log, recovery.Config{})
+	grown := func(p event.Position) {
 		handler.Grown(p)
 		follower.Notify()
-	})
-	return &Auditor{
-		ledger: held, catalog: c, appender: app, handler: handler,
-		// What comes back is to be on record soon.
-		runner: step.New(d.Clock, d.Log, step.Config{MaxBackoff: 2 * time.Second}, app, follower),
-	}, nil
+	}
+	a := &Auditor{ledger: held, catalog: c, clock: d.Clock, log: d.Log, handler: handler}
+	a.appender = appender.New(held, d.Stream, d.Store, restorer, d.Clock, d.Log, appender.Config{}, grown)
+	var appending step.Step = a.appender
+	if d.Locks != nil {
+		a.lead = &lead{
+			locks: d.Locks, clock: d.Clock, log: d.Log, owner: cfg.Name + "-" + lease.RandomBase62(8),
+			appender: a.appender, release: a.release, grown: grown,
+			end: func() (event.Position, error) { return end(reader) },
+		}
+		appending = a.lead
+	}
+	// What comes back is to be on record soon.
+	a.runner = step.New(d.Clock, d.Log, step.Config{MaxBackoff: 2 * time.Second}, appending, follower)
+	return a, nil
+}
+
+// release gives the ledger up, for another auditor to take.
+func (a *Auditor) release(ctx context.Context) error {
+	return errors.Join(a.appender.Close(ctx), a.ledger.release(ctx))
 }
 
 // end is the ledger's last entry as readers see it.
@@ -101,6 +149,36 @@ func end(r *ledger.Reader) (event.Position, error) {
 		}
 	}
 	return event.Position{}, nil
+}
+
+// Settle compares the store with the record, so that nothing is issued or
+// revoked from a store that is older (A7): a program calls it after [New] and
+// before it starts what does that. A store that has lost commits, or is
+// suspended, is recovered. A start never waits for it longer than half a minute:
+// by then such a store is suspended, and Run goes on with the recovery. Where
+// the comparison could not be made the log says so, and Run makes it. Not for an
+// auditor that has first to be elected.
+func (a *Auditor) Settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	for try := 1; ; try++ {
+		err := a.appender.Settle(ctx)
+		if err == nil {
+			return
+		}
+		last := try == settleTries || ctx.Err() != nil || errors.Is(err, recovery.ErrForeign)
+		if last {
+			a.log.Error().Err(err).Msg("store and record were not settled before the start; trying again beside it")
+			return
+		}
+		a.log.Warn().Err(err).Msg("store and record are not settled yet")
+		pause, stop := a.clock.Timer(settlePause)
+		select {
+		case <-pause:
+		case <-ctx.Done():
+		}
+		stop()
+	}
 }
 
 // Handler serves /v1/audit/…; the caller authenticates.
@@ -123,5 +201,11 @@ func (a *Auditor) Close(ctx context.Context) error {
 	a.Drain()
 	bounded, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
-	return errors.Join(a.appender.Close(bounded), a.ledger.Close(ctx), a.catalog.Close())
+	err := errors.Join(a.appender.Close(bounded), a.ledger.Close(ctx), a.catalog.Close())
+	if a.lead != nil {
+		bounded, cancel := context.WithTimeout(ctx, stopWithin)
+		defer cancel()
+		err = errors.Join(err, a.lead.close(bounded))
+	}
+	return err
 }

@@ -46,23 +46,33 @@ type world struct {
 	fake  *storetest.Fake
 	store *storetest.Faulty
 	lock  store.Lock
+	log   bytes.Buffer
 	n     int64
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	fake := storetest.NewFake(clock.System{})
-	lock, ok, err := fake.Acquire(t.Context(), publish.LockName, "test", time.Hour)
+	w := &world{t: t, dir: t.TempDir(), name: "test"}
+	w.empty()
+	return w
+}
+
+// empty puts another store in the store's place.
+func (w *world) empty() {
+	w.t.Helper()
+	w.fake, w.n = storetest.NewFake(clock.System{}), 0
+	w.store = storetest.NewFaulty(w.fake)
+	lock, ok, err := w.fake.Acquire(w.t.Context(), publish.LockName, "test", time.Hour)
 	if err != nil || !ok {
-		t.Fatalf("acquire: %t, %v", ok, err)
+		w.t.Fatalf("acquire: %t, %v", ok, err)
 	}
-	return &world{t: t, dir: t.TempDir(), name: "test", fake: fake, store: storetest.NewFaulty(fake), lock: lock}
+	w.lock = lock
 }
 
 func (w *world) open() (*auditor.Auditor, error) {
 	opening.Lock()
 	defer opening.Unlock()
-	return auditor.New(w.t.Context(), auditor.Deps{Stream: bus.Nop{}, Store: w.store, Clock: clock.System{}, Log: zerolog.Nop()},
+	return auditor.New(w.t.Context(), auditor.Deps{Stream: bus.Nop{}, Store: w.store, Clock: clock.System{}, Log: zerolog.New(zerolog.SyncWriter(&w.log))},
 		auditor.Config{Dir: w.dir, Installation: w.name})
 }
 
@@ -241,6 +251,55 @@ func TestStopWithoutTheStore(t *testing.T) {
 	stop = w.run(w.mustOpen())
 	w.confirmed()
 	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A7: before anything runs, a store that lacks what is on record has got it back
+// and is in another epoch.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recorded(30)
+	w.empty()
+	w.make(20)
+	a := w.mustOpen()
+	a.Settle(t.Context())
+	head, err := w.fake.Head(t.Context())
+	if _, suspended, asked := w.fake.Suspension(t.Context()); err != nil || asked != nil || suspended || head.Epoch != 2 {
+		t.Errorf("suspended: %t, %v; the head is %s, %v", suspended, asked, head, err)
+	}
+	a.Settle(t.Context()) // what is settled stays
+	if again, err := w.fake.Head(t.Context()); err != nil || again != head {
+		t.Errorf("the head is %s, %v; was %s", again, err, head)
+	}
+	stop := w.run(a)
+	w.make(5)
+	w.n = head.Number + 5 + 3 // suspended, doubted, resumed
+	if _, _, err := w.fake.Number(t.Context(), w.lock, 100); err != nil {
+		t.Fatal(err)
+	}
+	w.confirmed()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What cannot be compared keeps nobody from starting, and is said.
+func TestSettleWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recorded(3)
+	w.store.Break(storetest.Fault{Method: "Head"})
+	a := w.mustOpen()
+	a.Settle(t.Context())
+	if !strings.Contains(w.log.String(), "not settled before the start") {
+		t.Errorf("the log says %s", w.log.String())
+	}
+	if _, suspended, err := w.fake.Suspension(t.Context()); suspended || err != nil {
+		t.Errorf("suspended: %t, %v", suspended, err)
+	}
+	if err := a.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

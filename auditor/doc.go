@@ -18,8 +18,11 @@
 //
 //	stream away or deleted   events are taken from the store
 //	store away               appending waits: nothing is committed meanwhile
-//	store restored from a    nothing is appended or confirmed until the store
-//	copy (A7)                has opened another epoch; the log says so
+//	store restored from a    found out at the start ([Auditor.Settle]) or within
+//	copy (A7)                a second: the store is suspended, gets back what is
+//	                         on record, and goes on in another epoch; package
+//	                         recovery
+//	ledger of another store  the same error at each try; the store is left alone
 //	disk full, lock file     the ledger is given up and opened anew; meanwhile
 //	removed                  the backlog grows, issuing is refused at its
 //	                         limit, revocation goes on
@@ -31,6 +34,9 @@
 //
 // # Who calls
 //
-// A program runs one [Auditor]. The ledger has one appender at a time: New fails
-// while another process has its lock; [Verify] needs none.
+// A program runs one [Auditor]. The ledger has one appender at a time: alone, New
+// fails while another process has its lock; [Verify] needs none. Several auditors
+// that share a ledger elect one that appends (Deps.Locks, D5): the others serve
+// readers, see what it appends within a quarter of a second, and take over when it
+// has ended, at once, or has died or cannot reach the store, within ten seconds.
 package auditor

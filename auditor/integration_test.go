@@ -37,6 +37,7 @@ type pipeline struct {
 	store   *sqlite.Store
 	bus     *jetstream.Bus
 	auditor *auditor.Auditor
+	settled func() // called when store and record are settled
 	stops   []func() error
 }
 
@@ -72,6 +73,10 @@ func (p *pipeline) start() {
 	p.auditor, err = auditor.New(ctx, auditor.Deps{Stream: p.bus, Store: p.store, Clock: clock.System{}, Log: zerolog.Nop()},
 		auditor.Config{Dir: filepath.Join(p.dir, "audit"), Installation: "test"})
 	p.check(err)
+	p.auditor.Settle(ctx)
+	if p.settled != nil {
+		p.settled()
+	}
 	p.run(p.auditor.Run)
 	wake, release := p.store.Watch()
 	publisher, err := publish.New(p.store, p.bus, wake, clock.System{}, zerolog.Nop(), publish.Config{Owner: "test-" + lease.RandomBase62(8)})

@@ -31,13 +31,17 @@ type keeper struct {
 	closed bool
 }
 
-// keep opens the ledger.
-func keep(ctx context.Context, r *ledger.Reader, open func(context.Context) (opened, error)) (*keeper, error) {
-	held, err := open(ctx)
-	if err != nil {
+// keep opens the ledger, now or at its first use.
+func keep(ctx context.Context, r *ledger.Reader, open func(context.Context) (opened, error), now bool) (*keeper, error) {
+	k := &keeper{Reader: r, open: open}
+	if !now {
+		return k, nil
+	}
+	var err error
+	if k.held, err = open(ctx); err != nil {
 		return nil, err
 	}
-	return &keeper{Reader: r, open: open, held: held}, nil
+	return k, nil
 }
 
 // Append implements [appender.Ledger].
@@ -78,6 +82,18 @@ func (k *keeper) use(ctx context.Context, do func(opened) error) error {
 		k.held = nil
 	}
 	return err
+}
+
+// release gives the ledger up until its next use.
+func (k *keeper) release(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil {
+		return nil
+	}
+	held := k.held
+	k.held = nil
+	return held.Close(ctx)
 }
 
 // Close gives the ledger up for good. It may be called again.

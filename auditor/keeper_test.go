@@ -43,7 +43,7 @@ func TestKeeperOpensAnew(t *testing.T) {
 					return nil, err
 				}
 				return a.(opened), nil
-			})
+			}, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestKeeperOpensAnew(t *testing.T) {
 func TestKeeperFailsToOpen(t *testing.T) {
 	t.Parallel()
 	locked := errors.New("locked")
-	if k, err := keep(t.Context(), nil, func(context.Context) (opened, error) { return nil, locked }); k != nil || !errors.Is(err, locked) {
+	if k, err := keep(t.Context(), nil, func(context.Context) (opened, error) { return nil, locked }, true); k != nil || !errors.Is(err, locked) {
 		t.Errorf("keep: %v, %v", k, err)
 	}
 }

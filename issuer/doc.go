@@ -10,9 +10,11 @@
 //     nothing from the withdrawal's commit on (A3);
 //   - each request is on record before it is answered (D6); issuing stops when
 //     the record cannot be kept or taken away (D4), revoking never does;
-//   - what a client did not receive is taken back (A8).
+//   - what a client did not receive is taken back (A8);
+//   - while the store is suspended nothing is issued or renewed, everything else
+//     is served, and sys/installation says why (A7).
 //
 // Its parts, below internal/: api (HTTP), request and wire (what goes over the
 // connection), fault (errors to statuses), record (events of requests), tokens,
-// mounts, issuing, leases, status. Failure tables are in their comments.
+// mounts, issuing, leases, status, operator (sys/installation). Failure tables are in their comments.
 package issuer

@@ -14,6 +14,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
+	"github.com/curfew-project/curfew/issuer/internal/operator"
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
@@ -31,6 +32,8 @@ type Store interface {
 	store.Entries
 	store.Outbox
 	store.Time
+	// Suspension is that of [store.Recovery].
+	Suspension(ctx context.Context) (store.Suspension, bool, error)
 }
 
 // Seal guards the secrets of the configuration; the program that runs the
@@ -129,12 +132,13 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	book := leases.New(d.Store, engines, d.Clock, d.Log, leases.Config{
 		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
 	})
+	desk := operator.New(d.Store, d.Seal, engines, d.Clock)
 	parts := api.Parts{
 		Clock: d.Clock, Log: d.Log, Engines: engines,
 		Tokens: registry, Leases: book, Recorder: recorder,
 		Mounts:  mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
 		Issuing: issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
-		Status:  status.New(d.Seal, d.Clock, cfg.Version),
+		Status:  status.New(d.Seal, desk, d.Clock, cfg.Version), Operator: desk,
 	}
 	return &Issuer{
 		clock: d.Clock, log: d.Log, tokens: registry, recorder: recorder,

@@ -46,6 +46,8 @@ func TestEachRequestIsOnRecord(t *testing.T) {
 		{w.root, "DELETE", "sys/mounts/db2", "", "request.served delete sys/mounts/db2 204 []"},
 		{w.root, "POST", "auth/token/create", `{"ttl":"1h"}`, "request.served write auth/token/create 200 [ttl]"},
 		{child, "PUT", "auth/token/renew-self", `{"increment":0}`, "request.served write auth/token/renew-self 200 [increment]"},
+		{w.root, "GET", "sys/installation", "", "request.served read sys/installation 200 []"},
+		{w.root, "PUT", "sys/installation/confirm", "", "request.served write sys/installation/confirm 200 []"},
 		{w.root, "PUT", "sys/leases/renew", `{"lease_id":"` + id + `"}`, "request.served write sys/leases/renew 200 [lease_id]"},
 		{w.root, "PUT", "sys/leases/revoke/" + id, `{"sync":false}`, "request.served write sys/leases/revoke/" + id + " 202 [sync]"},
 		{w.root, "PUT", "sys/leases/revoke/" + id, `{"sync":true}`, "request.served write sys/leases/revoke/" + id + " 204 [sync]"},

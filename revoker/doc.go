@@ -18,6 +18,11 @@
 //
 // No target waits for another: each has its own claims and flights.
 //
+// Nothing is taken away because a store that may lack something lacks it: the
+// stray sweep acts only where no doubt stands (A7) and where the mark in the
+// target shows that no other installation sweeps it (B3). What the store has is
+// revoked on time in any case.
+//
 // # Loops
 //
 //	indexer    stream → index             wake-ups
@@ -28,12 +33,16 @@
 //	barriers   prefix revocations that were not listed to their end (A4)
 //	mounts     mounts that are being disabled (A2)
 //	strays     accounts in a target without a live lease (B3)
+//	owners     what is kept of targets that are gone
 //	ghosts     sessions without an account (C2)
 //	prune      leases that ended long ago
 //
 // # What can fail
 //
 //	store away     nothing is revoked (C10); on return the most overdue go first
+//	store rewound  while it is suspended nothing expires, revocations go on; a
+//	               lease from the record is ended by the target's safe default
+//	copy at work   strays are reported, here and there, until a person confirms
 //	target away    its leases wait; others do not notice
 //	index away     the overdue sweep feeds an index of the process's own
 //	process dies   claims lapse; every effect is repeatable (C7)

@@ -18,6 +18,7 @@ import (
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -27,6 +28,8 @@ type Store interface {
 	store.Leases
 	store.Entries
 	store.Time
+	// Suspension is that of [store.Recovery].
+	Suspension(ctx context.Context) (store.Suspension, bool, error)
 }
 
 // Deps are the collaborators; all are needed. A stream that is not there is
@@ -113,7 +116,11 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 		index.NewOverdue(d.Store, now, index.NewFeeder(overdue, nudge), icfg),
 		&sweep.Barriers{Store: d.Store, Time: now, Keep: cfg.KeepBarrier, Every: cfg.SweepEvery},
 		&sweep.Mounts{Store: d.Store, Every: cfg.SweepEvery, Disabled: disabled(byType)},
-		&sweep.Strays{Store: d.Store, Engines: sweepers, Time: now, Log: d.Log, Every: cfg.StrayEvery, Now: strays},
+		&sweep.Strays{
+			Store: d.Store, Engines: sweepers, Time: now, Clock: d.Clock, Log: d.Log,
+			Every: cfg.StrayEvery, Run: lease.RandomBase62(16), Now: strays,
+		},
+		&sweep.Owners{Store: d.Store, Engines: sweepers, Every: 10 * time.Minute},
 		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery, Changed: strays.Set},
 		&sweep.Prune{Store: d.Store, Time: now, Keep: cfg.KeepEnded, Every: time.Minute},
 	}

@@ -33,11 +33,12 @@ type world struct {
 	*testing.T
 	store  *storetest.Fake
 	engine *enginetest.Fake
+	log    zerolog.Logger
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, store: storetest.NewFake(clock.System{})}
+	w := &world{T: t, store: storetest.NewFake(clock.System{}), log: zerolog.Nop()}
 	w.engine = enginetest.NewFake(enginetest.FakeConfig{Clock: clock.System{}, Grace: grace})
 	for _, target := range []string{"a", "b"} {
 		w.engine.AddTarget(engine.Target{ID: target, MountID: mountID, Mount: mount, Name: target})
@@ -55,7 +56,7 @@ func (w *world) start(cfg revoker.Config, index expiry.Index) func() {
 	w.Helper()
 	r, err := revoker.New(revoker.Deps{
 		Store: w.store, Stream: bus.Nop{}, Index: index, Engines: []engine.Engine{w.engine},
-		Clock: clock.System{}, Log: zerolog.Nop(),
+		Clock: clock.System{}, Log: w.log,
 	}, cfg)
 	if err != nil {
 		w.Fatal(err)

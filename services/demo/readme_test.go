@@ -197,5 +197,14 @@ func TestREADME(t *testing.T) {
 			t.Errorf("the record block does not say %q:\n%s", words, said)
 		}
 	}
+	// The commands of an operator, in the same shell as those before.
+	exports := strings.SplitAfter(r.blocks["record"][0], "root-token)\n")[0]
+	r.blocks["installation"] = append([]string{exports}, r.blocks["installation"]...)
+	said = r.shell(t, "installation")
+	for _, line := range []string{`Store +in order`, `Stray sweeps +accounts without a lease are taken away`, `there was nothing to confirm`} {
+		if !regexp.MustCompile(line).MatchString(said) {
+			t.Errorf("no line as %q in:\n%s", line, said)
+		}
+	}
 	stop()
 }

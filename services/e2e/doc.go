@@ -15,6 +15,10 @@
 //   - access ends on time and never early, whatever the client does (C1, C2);
 //   - stream, index and one byte of the ledger may be lost: the record is
 //     complete or its verification names the place (promises 5, 6);
+//   - an older store under a newer ledger recovers by itself, wherever that is
+//     killed, and takes nothing away early; an older or copied data directory
+//     takes nothing away that it does not know, before a person has confirmed
+//     (A7, B3);
 //   - bad input gets a 4xx in Vault's shape and changes nothing;
 //   - no password and no token is in anything that the program or its target
 //     writes.

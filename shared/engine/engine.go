@@ -161,6 +161,21 @@ type Watcher interface {
 	Incarnation(ctx context.Context, target string) (string, error)
 }
 
+// Marker is the optional ability of a [Sweeper] whose targets can remember who
+// sweeps them (B3): the sweep takes nothing away in a target whose mark is not
+// this installation's own, as it is where a copy of the installation is at work.
+type Marker interface {
+	// Mark is the text that the target keeps for a connection; "" for none. It
+	// goes through copies and backups of the target with the accounts.
+	Mark(ctx context.Context, target string) (string, error)
+	// SetMark replaces the mark was, "" for none, by now, a text that
+	// [CheckMark] lets pass, in one step: an error of kind Conflict where the
+	// mark is another one. After any other error it may have been replaced: read
+	// it. The mark goes when the connection's last lease has ended and it is
+	// deleted.
+	SetMark(ctx context.Context, target, was, now string) error
+}
+
 // Target is a connection to a system in which credentials live.
 type Target struct {
 	ID      string

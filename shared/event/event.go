@@ -24,6 +24,7 @@ const (
 	LeaseExpired          Type = "lease.expired"
 	LeaseAbandoned        Type = "lease.abandoned"
 	LeaseRolledBack       Type = "lease.rolled_back"
+	LeaseRestored         Type = "lease.restored" // brought in from the record (A7)
 
 	TokenCreated  Type = "token.created"
 	TokenRenewed  Type = "token.renewed"
@@ -37,6 +38,11 @@ const (
 
 	ConfigChanged Type = "config.changed"
 	SystemStarted Type = "system.started"
+
+	StoreSuspended        Type = "store.suspended"        // it lacks what was committed (A7)
+	StoreResumed          Type = "store.resumed"          // Reason says what was restored and what is lost
+	InstallationDoubted   Type = "installation.doubted"   // stray sweeps only report (B3)
+	InstallationConfirmed Type = "installation.confirmed" // by a person
 )
 
 // Position is a place in the numbered events: dense within an epoch (D3, A7).
@@ -153,6 +159,9 @@ func moment(t time.Time) *time.Time {
 
 func typeOf(before, after *lease.Lease, c *lease.Change) Type {
 	token := after.Kind == lease.Token
+	if _, restored := c.Do.(lease.Restore); restored {
+		return LeaseRestored
+	}
 	switch after.State {
 	case lease.Intent:
 		return LeaseIntent

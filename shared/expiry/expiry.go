@@ -44,7 +44,8 @@ type Index interface {
 	// Extend prolongs a claim from now on; ErrLapsed if it lapsed.
 	Extend(ctx context.Context, c Claim, now time.Time, hold time.Duration) error
 	// Lapse puts members of claims that ran out before now back to due at once;
-	// it returns how many.
+	// it returns how many. Claims run out by now, or by a clock of the index's
+	// own, which now then does not move (A5).
 	Lapse(ctx context.Context, now time.Time) (int, error)
 	// Upcoming returns the targets that have due members, each with its
 	// earliest time, up to a time.

@@ -30,8 +30,8 @@ type Change struct {
 	Do      Action
 }
 
-// Action is one of [Begin], [Activate], [Renew], [Revoke], [Retry], [Progress]
-// and [Finish].
+// Action is one of [Begin], [Activate], [Renew], [Revoke], [Retry], [Progress],
+// [Finish] and [Restore].
 type Action interface {
 	apply(l *Lease, c *Change, now time.Time) error
 }
@@ -49,7 +49,7 @@ func (c *Change) Apply(l Lease, now time.Time) (Lease, error) {
 	if !l.State.CanBecome(after.State) {
 		return l, fmt.Errorf("%w: %q to %q", ErrMove, l.State, after.State)
 	}
-	after.Version = l.Version + 1
+	after.Version++
 	after.LastKey = c.Key
 	return after, nil
 }

@@ -105,7 +105,7 @@ func TestTableOfMoves(t *testing.T) {
 	t.Parallel()
 	allowed := map[string]bool{
 		" intent": true, " active": true, " revoking": true,
-		"intent active": true, "intent revoking": true,
+		"intent intent": true, "intent active": true, "intent revoking": true,
 		"active active": true, "active revoking": true,
 		"revoking revoking": true, "revoking revoked": true, "revoking expired": true, "revoking abandoned": true,
 	}

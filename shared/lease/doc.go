@@ -19,13 +19,15 @@
 // as revoking.
 //
 // What holds:
-//   - every applied change raises the version by exactly one;
+//   - every applied change raises the version by one, but for [Restore], which
+//     raises it above the version that the record has;
 //   - a change is applied to the version it names or not at all, unless it
 //     says [AnyVersion];
 //   - a lease that ended never changes again;
 //   - times come from the store's clock, handed to [Change.Apply] (A5), and an
 //     expiry is refused while the lease still runs by that clock;
-//   - no renewal passes the ceiling that was frozen when the lease began (A2).
+//   - no renewal passes the ceiling that was frozen when the lease began (A2);
+//     an expiry that the record shows was allowed moves it.
 //
 // What can fail is named by the errors of this package; a change that fails
 // leaves the lease as it was.

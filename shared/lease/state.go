@@ -21,7 +21,7 @@ const none State = ""
 // moves is the one table of legal transitions.
 var moves = map[State][]State{
 	none:      {Intent, Active, Revoking},
-	Intent:    {Active, Revoking},
+	Intent:    {Intent, Active, Revoking}, // to itself: a higher version, by Restore (A7)
 	Active:    {Active, Revoking},
 	Revoking:  {Revoking, Revoked, Expired, Abandoned},
 	Revoked:   {},

@@ -22,8 +22,12 @@
 //	                   They count as backlog, so that at its limit issuing is
 //	                   refused (D4)
 //	store away         nothing is committed; tried again by the runner
-//	store restored     its head is behind what was sent: an error says so, then
-//	from a copy (A7)   publishing goes on where the store believes it to be
+//	store restored     its head is behind what was sent: the store is suspended,
+//	from a copy (A7)   an error says so
+//	store suspended    nothing is numbered, sent or deleted, and the lock is
+//	(A7)               kept, until it is recovered. Positions are ordered by epoch
+//	                   first: what was sent, of whatever number, is before the
+//	                   first event of the new one
 //	process dies       the next publisher sends again what was not recorded as
 //	                   sent, at most Config.Announce old: at least once
 //

@@ -40,6 +40,8 @@ type Config struct {
 type Store interface {
 	store.Outbox
 	store.Locks
+	// Suspend is called with proof that the store has lost commits (A7).
+	Suspend(ctx context.Context, s store.Suspension) error
 }
 
 // Publisher is a step.
@@ -54,6 +56,7 @@ type Publisher struct {
 	lock      store.Lock
 	held      bool
 	nextTry   time.Time      // of the lock: to take it, or to extend it
+	suspended bool           // the store is, and that was logged
 	sent      event.Position // the broker acknowledged everything up to here
 	recorded  event.Position // sent, as the store has it
 	head      event.Position
@@ -84,9 +87,14 @@ func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
 		return p.nextTry.Sub(p.clock.Now()), err
 	}
 	numbered, err := p.number(ctx)
+	if errors.Is(err, store.ErrSuspended) {
+		p.waits(true)
+		return p.cfg.Announce, nil
+	}
 	if err != nil {
 		return 0, err
 	}
+	p.waits(false)
 	more, err := p.send(ctx)
 	// While the broker is away, what it has is still recorded and deleted.
 	if err := errors.Join(err, p.tell(ctx)); err != nil {
@@ -150,11 +158,35 @@ func (p *Publisher) number(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("number events: %w", err)
 	}
 	if head.Before(p.sent) {
-		p.release()
-		return 0, fmt.Errorf("number events: %w: its last event is %s, published is %s (A7)", ErrRewound, head, p.sent)
+		return 0, fmt.Errorf("number events: %w", p.rewound(ctx, head))
 	}
 	p.head = head
 	return n, nil
+}
+
+// rewound suspends a store that lacks what was published. What it lacks was
+// committed, whether or not anybody else has it. The proof is kept until that
+// is done; then the store's own place is read anew.
+func (p *Publisher) rewound(ctx context.Context, head event.Position) error {
+	err := fmt.Errorf("%w: its last event is %s, published is %s (A7)", ErrRewound, head, p.sent)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	if failed := p.store.Suspend(ctx, store.Suspension{Reason: err.Error(), Lost: true}); failed != nil {
+		return errors.Join(err, fmt.Errorf("suspend the store: %w", failed))
+	}
+	p.release()
+	return err
+}
+
+// waits says once that the store is suspended, and once that it is not any more.
+func (p *Publisher) waits(suspended bool) {
+	switch {
+	case suspended && !p.suspended:
+		p.log.Warn().Msg("the store is suspended: nothing is numbered until it has been recovered")
+	case !suspended && p.suspended:
+		p.log.Info().Stringer("position", p.head).Msg("the store goes on")
+	}
+	p.suspended = suspended
 }
 
 func (p *Publisher) send(ctx context.Context) (more bool, err error) {

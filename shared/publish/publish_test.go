@@ -202,41 +202,6 @@ func TestTrimsALongBacklog(t *testing.T) {
 	}
 }
 
-// A7: a store that steps back under a publisher is told, and does not keep it
-// from publishing what comes then.
-func TestRewoundStore(t *testing.T) {
-	t.Parallel()
-	w := newWorld()
-	old := &older{Store: w.store}
-	p, err := publish.New(old, w.broker, nil, w.clock, zerolog.Nop(), publish.Config{Owner: "a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.append(t, 5)
-	w.drain(t, p)
-	old.head = event.Position{Epoch: 1, Number: 3}
-	if _, err := p.Do(t.Context()); !errors.Is(err, publish.ErrRewound) {
-		t.Fatalf("do: %v, want ErrRewound", err)
-	}
-	old.head = event.Position{}
-	w.append(t, 2)
-	w.drain(t, p)
-	w.check(t)
-}
-
-// older is a store that has a smaller head for once.
-type older struct {
-	publish.Store
-	head event.Position
-}
-
-func (o *older) Number(ctx context.Context, l store.Lock, limit int) (event.Position, int, error) {
-	if o.head.Number > 0 {
-		return o.head, 0, nil
-	}
-	return o.Store.Number(ctx, l, limit)
-}
-
 // D3, each store call failing in both ways: not done; done but reported failed.
 func TestFaults(t *testing.T) {
 	t.Parallel()

@@ -44,13 +44,20 @@ func (d *Decision) Outcome() Outcome {
 }
 
 // Decide applies t to row, the zero Lease where there is none, at the store's
-// time now. withdrawn evaluates the guard against the commit's own snapshot
-// and names what was withdrawn, "" for nothing; it is called only where the
-// guard counts. The error is withdrawn's; refusals are in the Decision.
-func (t *Transition) Decide(row lease.Lease, now time.Time, withdrawn func() (string, error)) (Decision, error) {
-	d := Decision{Before: row, Change: t.Change}
+// time now. suspended says whether the store is, in this commit (A7).
+// withdrawn evaluates the guard against the commit's own snapshot and names
+// what was withdrawn, "" for nothing; it is called only where the guard counts.
+// The error is withdrawn's; refusals are in the Decision.
+func (t *Transition) Decide(
+	row lease.Lease, now time.Time, suspended bool, withdrawn func() (string, error),
+) (Decision, error) {
+	d := Decision{Before: row, After: row, Change: t.Change}
+	if suspended && t.Suspended() {
+		d.Err = ErrSuspended
+		return d, nil
+	}
 	_, begin := t.Change.Do.(lease.Begin)
-	if row.State == "" && !begin {
+	if row.State == "" && !begin && !restores(t.Change.Do) {
 		d.Err = fmt.Errorf("%w: lease", ErrNotFound)
 		return d, nil
 	}
@@ -76,4 +83,10 @@ func (t *Transition) Decide(row lease.Lease, now time.Time, withdrawn func() (st
 	withHandle.Handle = activate.Handle
 	d.After, d.Err = d.Change.Apply(withHandle, now)
 	return d, nil
+}
+
+// restores reports whether an action may make a row that is not there.
+func restores(do lease.Action) bool {
+	_, ok := do.(lease.Restore)
+	return ok
 }

@@ -32,6 +32,8 @@
 //	ErrLost       the caller's lock is not its own any more
 //	ErrAhead      a consumer confirms what the store never numbered: it has
 //	              seen more than this store remembers (A7)
+//	ErrSuspended  the store has lost commits and must not decide this (A7)
+//	ErrEpoch, ErrNotSuspended  Resume is out of place
 //	lease.Err…    the change does not apply to the row
 //
 // Any other error means: not done, try again.

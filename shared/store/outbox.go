@@ -14,7 +14,8 @@ type Outbox interface {
 	Append(ctx context.Context, events ...event.Event) error
 	// Number gives the next dense numbers to at most limit events in the order
 	// in which their commits became visible, and returns the new head. fence is
-	// that of the caller's lock; ErrLost if another has it (D3).
+	// that of the caller's lock; ErrLost if another has it (D3). ErrSuspended
+	// while the store is (A7).
 	Number(ctx context.Context, lock Lock, limit int) (head event.Position, numbered int, err error)
 	// Head is the last number given; Number 0 where none was.
 	Head(ctx context.Context) (event.Position, error)

@@ -28,6 +28,7 @@ type Store interface {
 	Entries
 	Outbox
 	Locks
+	Recovery
 	Time
 	io.Closer
 }

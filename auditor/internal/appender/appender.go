@@ -24,7 +24,24 @@ var (
 	ErrMissing = errors.New("events are missing from the store")
 	// ErrRewound says that the store has not what the ledger has (A7).
 	ErrRewound = errors.New("the store was restored from a copy")
+
+	// errSuspended says that this is known, and that it was not recovered yet.
+	errSuspended = errors.New("the store is suspended")
 )
+
+// Store is what the appender needs of the store.
+type Store interface {
+	store.Outbox
+	Suspension(ctx context.Context) (store.Suspension, bool, error)
+}
+
+// Recoverer brings a store back that has lost commits (A7).
+type Recoverer interface {
+	// Recover suspends the store for the reason found, nil where it is
+	// suspended already, and makes it have what the ledger has, or says why
+	// not.
+	Recover(ctx context.Context, found error) error
+}
 
 // Ledger is what the appender needs of the ledger.
 type Ledger interface {
@@ -51,7 +68,8 @@ const patience = time.Second
 type Appender struct {
 	ledger   Ledger
 	stream   bus.Stream
-	store    store.Outbox
+	store    Store
+	recovery Recoverer
 	clock    clock.Clock
 	log      zerolog.Logger
 	cfg      Config
@@ -73,13 +91,15 @@ type Appender struct {
 
 // New returns an appender. appended is called with the position of the last
 // durable entry, at start and when it moves; it must not block.
-func New(l Ledger, s bus.Stream, o store.Outbox, c clock.Clock, log zerolog.Logger, cfg Config, appended func(event.Position)) *Appender {
+func New(
+	l Ledger, s bus.Stream, o Store, r Recoverer, c clock.Clock, log zerolog.Logger, cfg Config, appended func(event.Position),
+) *Appender {
 	cfg.Consumer = cmp.Or(cfg.Consumer, "auditor")
 	cfg.Batch = cmp.Or(cfg.Batch, 1024)
 	cfg.Wait = cmp.Or(cfg.Wait, 250*time.Millisecond)
 	cfg.Confirm = cmp.Or(cfg.Confirm, 200*time.Millisecond)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
-	return &Appender{ledger: l, stream: s, store: o, clock: c, log: log, cfg: cfg, appended: appended}
+	return &Appender{ledger: l, stream: s, store: o, recovery: r, clock: c, log: log, cfg: cfg, appended: appended}
 }
 
 // Name implements [step.Step].
@@ -91,9 +111,31 @@ func (a *Appender) Do(ctx context.Context) (time.Duration, error) {
 	rest, err := a.round(ctx)
 	if err != nil {
 		a.placed = false // what failed may have been done
-		return 0, err
+		return a.cfg.Wait, a.recovered(ctx, err)
 	}
 	return rest, nil
+}
+
+// Settle compares store and ledger, and recovers a store that has lost commits
+// or is suspended (A7), without appending anything. It is not called while Do
+// runs.
+func (a *Appender) Settle(ctx context.Context) error {
+	a.placed = false
+	err := a.place(ctx)
+	a.placed = false
+	return a.recovered(ctx, err)
+}
+
+// recovered recovers the store where err is that it has to be; other errors are
+// returned as they are.
+func (a *Appender) recovered(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, ErrRewound):
+		return a.recovery.Recover(ctx, err)
+	case errors.Is(err, errSuspended):
+		return a.recovery.Recover(ctx, nil)
+	}
+	return err
 }
 
 func (a *Appender) round(ctx context.Context) (time.Duration, error) {

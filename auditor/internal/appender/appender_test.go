@@ -238,7 +238,8 @@ func TestLedgerLost(t *testing.T) {
 	w.has(1, nil)
 }
 
-// A7: a store that has less than the ledger. At start …
+// A7: a store that has less than the ledger. As long as it is not recovered,
+// nothing is appended or confirmed. At start …
 func TestOlderStoreAtStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -318,11 +319,95 @@ func (w *world) older(n int) {
 	w.t.Helper()
 	w.fake = storetest.NewFake(w.clock)
 	w.store = storetest.NewFaulty(w.fake)
-	w.outbox.Outbox = w.store
+	w.outbox.Store = w.store
 	w.acquire()
 	w.n = 0
 	w.make(n)
 	w.n += 1000
+}
+
+// A7: what was found is handed to the recovery, once a try; after it the place is
+// read anew and what the store has then is appended.
+func TestRecovers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(30)
+	w.stream.push(all)
+	do(t, w.appender())
+	w.older(20)
+	a := w.restart()
+	w.healer.heal = func() error { return errAway }
+	wants(t, a, errAway)
+	w.healer.heal = func() error {
+		if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "a test"}); err != nil {
+			return err
+		}
+		return w.fake.Resume(t.Context(), 2, event.Position{Epoch: 1, Number: 20}, store.Write{Events: []event.Event{{Type: event.StoreResumed}}})
+	}
+	do(t, a)
+	if n := len(w.healer.found); n != 2 || !errors.Is(w.healer.found[0], appender.ErrRewound) || !errors.Is(w.healer.found[1], appender.ErrRewound) {
+		t.Errorf("handed over: %v", w.healer.found)
+	}
+	fresh := w.make(1)
+	do(t, a)
+	w.has(1, all)
+	events, err := w.fake.Events(t.Context(), event.Position{Epoch: 2}, 10)
+	if err != nil || len(events) != 1 || len(fresh) != 1 {
+		t.Fatalf("of the new epoch the store has %d events, %v", len(events), err)
+	}
+	w.has(2, events)
+}
+
+// A7: a suspension that somebody else has found a reason for is noticed at the
+// start, and within a second later on.
+func TestNoticesASuspension(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stream.push(w.make(5))
+	a := w.appender()
+	do(t, a)
+	resume := func() error { return w.fake.Resume(t.Context(), 0, event.Position{}, store.Write{}) }
+	for range 2 {
+		if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "a test"}); err != nil {
+			t.Fatal(err)
+		}
+		w.healer = healer{heal: resume}
+		w.clock.Advance(time.Second)
+		do(t, a)
+		if n := len(w.healer.found); n != 1 || w.healer.found[0] != nil {
+			t.Errorf("handed over: %v, want one without a reason of its own", w.healer.found)
+		}
+		a = w.restart()
+	}
+	made := w.make(1)
+	w.stream.push(made)
+	do(t, a)
+	w.clock.Advance(time.Second)
+	do(t, a)
+	w.confirmedIs(6)
+}
+
+// Settle compares and recovers, and appends nothing.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(30)
+	a := w.appender()
+	if err := a.Settle(t.Context()); err != nil || len(w.healer.found) > 0 {
+		t.Errorf("settle: %v, handed over: %v", err, w.healer.found)
+	}
+	w.has(1, nil)
+	do(t, a)
+	w.has(1, all)
+	w.older(20)
+	w.healer.heal = func() error { return nil }
+	if err := a.Settle(t.Context()); err != nil || len(w.healer.found) != 1 {
+		t.Errorf("settle: %v, handed over: %v", err, w.healer.found)
+	}
+	w.store.Break(storetest.Fault{Method: "Head"})
+	if err := a.Settle(t.Context()); !errors.Is(err, storetest.ErrInjected) || len(w.healer.found) != 1 {
+		t.Errorf("settle: %v, handed over: %v", err, w.healer.found)
+	}
 }
 
 // A7: the epoch that the store opens then is taken up.
@@ -331,7 +416,7 @@ func TestNewEpochAfterARestore(t *testing.T) {
 	w := newWorld(t)
 	old := numbered(1, 1, 30, "old")
 	s := &epochs{events: old, head: old[29].Position}
-	w.outbox.Outbox = s
+	w.outbox.Store = s
 	w.stream.push(old)
 	do(t, w.appender())
 	// The copy had 20; it went on with another 21 before that was found out.
@@ -360,7 +445,7 @@ func TestEpochSwitchWithALostTail(t *testing.T) {
 	w := newWorld(t)
 	first, second, fourth := numbered(1, 1, 20, "e"), numbered(2, 1, 7, "e"), numbered(4, 1, 3, "e")
 	s := &epochs{events: slices.Concat(first, second, fourth), head: fourth[2].Position}
-	w.outbox.Outbox = s
+	w.outbox.Store = s
 	w.stream.push(first[:12], slices.Concat(first[12:15], second))
 	a := w.appender()
 	do(t, a)
@@ -385,7 +470,7 @@ func TestEpochSwitchFails(t *testing.T) {
 	w := newWorld(t)
 	first, second := numbered(1, 1, 5, "e"), numbered(2, 1, 5, "e")
 	s := &epochs{events: first, head: first[4].Position}
-	w.outbox.Outbox = s
+	w.outbox.Store = s
 	w.stream.push(first)
 	a := w.appender()
 	do(t, a)
@@ -413,7 +498,7 @@ func TestEpochSwitchWithDeletedTail(t *testing.T) {
 	w := newWorld(t)
 	first, second := numbered(1, 1, 20, "e"), numbered(2, 1, 5, "e")
 	s := &epochs{events: second, head: second[4].Position}
-	w.outbox.Outbox = s
+	w.outbox.Store = s
 	if _, err := w.ledger.Append(t.Context(), 1, 1, [][]byte{[]byte("1"), []byte("2")}); err != nil {
 		t.Fatal(err)
 	}
@@ -574,7 +659,7 @@ func TestCrashBeforeConfirm(t *testing.T) {
 // Every call to the store fails in both ways at every turn.
 func TestStoreFaults(t *testing.T) {
 	t.Parallel()
-	for _, method := range []string{"Head", "Events", "Confirm", "Confirmed"} {
+	for _, method := range []string{"Suspension", "Head", "Events", "Confirm", "Confirmed"} {
 		for nth := 1; nth <= 3; nth++ {
 			for _, done := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s %d done %t", method, nth, done), func(t *testing.T) {
@@ -709,7 +794,7 @@ func TestLaw(t *testing.T) {
 			},
 			"store": func(r *rapid.T) {
 				w.store.Break(storetest.Fault{
-					Method: rapid.SampledFrom([]string{"Head", "Events", "Confirm", "Confirmed"}).Draw(r, "method"),
+					Method: rapid.SampledFrom([]string{"Suspension", "Head", "Events", "Confirm", "Confirmed"}).Draw(r, "method"),
 					Nth:    rapid.IntRange(1, 2).Draw(r, "nth"), Done: rapid.Bool().Draw(r, "done"),
 				})
 			},
@@ -735,4 +820,4 @@ func TestLaw(t *testing.T) {
 	})
 }
 
-var _ store.Outbox = (*epochs)(nil)
+var _ appender.Store = (*epochs)(nil)

@@ -16,8 +16,8 @@
 //   - Each read of the store begins with the event that the ledger has last. A
 //     store that has less than the ledger, or something else under that number,
 //     was restored from a copy (A7), and its events would look like old ones:
-//     nothing is appended and nothing confirmed, with [ErrRewound], until it has
-//     opened another epoch.
+//     nothing is appended and nothing confirmed until it was recovered, which
+//     is done at once, and goes on in another epoch.
 //
 // Comparing one event is enough: two histories that part somewhere differ in
 // every event after that place, so they agree on all before an event that they
@@ -32,6 +32,9 @@
 //	                           head each four waits (D4)
 //	store away                 appending waits: nothing new is committed
 //	                           anywhere
+//	store has not what the     ErrRewound: it is suspended and recovered, package
+//	ledger has, or is          recovery; what keeps it from that is the error of
+//	suspended                  each try
 //	store has not the next     ErrMissing, at each try; a person restores the
 //	event any more             ledger's directory
 //	append fails               what it made durable counts, the rest is offered

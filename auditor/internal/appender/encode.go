@@ -14,9 +14,9 @@ import (
 // one; ids are left whole, the issuer bounds them.
 const longest = 256
 
-// encode gives e's line in the ledger. An event that is too large for an entry
+// Encode gives e's line in the ledger. An event that is too large for an entry
 // is cut rather than refused: it would stop the record for all that follow.
-func encode(e event.Event) ([]byte, error) {
+func Encode(e event.Event) ([]byte, error) {
 	line, err := json.Marshal(e)
 	if err == nil && len(line) > ledger.MaxEntrySize {
 		line, err = json.Marshal(shorten(e))

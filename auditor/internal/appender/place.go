@@ -70,10 +70,17 @@ func (a *Appender) end(ctx context.Context) error {
 }
 
 // look asks the store for its head. One before the ledger's last entry is that
-// of another, older store.
+// of another, older store; somebody else may have found that out.
 func (a *Appender) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
+	why, suspended, err := a.store.Suspension(ctx)
+	if err != nil {
+		return fmt.Errorf("read the store's suspension: %w", err)
+	}
+	if suspended {
+		return fmt.Errorf("%w: %s (A7)", errSuspended, why.Reason)
+	}
 	head, err := a.store.Head(ctx)
 	if err != nil {
 		return fmt.Errorf("read the head: %w", err)
@@ -99,7 +106,7 @@ func (a *Appender) read(ctx context.Context, limit int) ([]event.Event, error) {
 	switch {
 	case a.last.Number == 0:
 	case len(events) > 0 && events[0].Position == a.last:
-		line, err := encode(events[0])
+		line, err := Encode(events[0])
 		if err != nil {
 			return nil, err
 		}

@@ -64,7 +64,7 @@ func (a *Appender) take(ctx context.Context, events []event.Event) error {
 			}
 			lines = nil
 		}
-		line, err := encode(e)
+		line, err := Encode(e)
 		if err != nil {
 			return err
 		}

@@ -49,6 +49,10 @@ func (s *stream) Consume(context.Context, string, bool) (bus.Consumer, error) {
 
 func (s *stream) Heads(context.Context) (<-chan event.Position, error) { return s.heads, nil }
 
+func (s *stream) Replay(context.Context, time.Time) iter.Seq2[event.Event, error] {
+	return func(func(event.Event, error) bool) {}
+}
+
 func (s *stream) Fetch(context.Context, int, time.Duration) ([]event.Event, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,6 +94,7 @@ type world struct {
 	outbox *counted
 	ledger *faulty
 	stream *stream
+	healer healer
 	lock   store.Lock
 	n      int
 
@@ -101,7 +106,7 @@ func newWorld(t *testing.T) *world {
 	c := storetest.NewClock()
 	w := &world{t: t, dir: t.TempDir(), clock: c, fake: storetest.NewFake(c), stream: newStream()}
 	w.store = storetest.NewFaulty(w.fake)
-	w.outbox = &counted{Outbox: w.store}
+	w.outbox = &counted{Store: w.store}
 	w.acquire()
 	w.open()
 	return w
@@ -145,7 +150,7 @@ func (w *world) appender() *appender.Appender {
 }
 
 func (w *world) with(s bus.Stream) *appender.Appender {
-	return appender.New(w.ledger, s, w.outbox, w.clock, zerolog.Nop(), appender.Config{Batch: 50}, func(p event.Position) {
+	return appender.New(w.ledger, s, w.outbox, &w.healer, w.clock, zerolog.Nop(), appender.Config{Batch: 50}, func(p event.Position) {
 		w.appended = append(w.appended, p)
 		if size, err := w.ledger.Size(p.Epoch); err != nil || size < p.Number {
 			w.t.Errorf("told of %s while the ledger ends with %d, %v", p, size, err)
@@ -255,13 +260,28 @@ func (f *faulty) Append(ctx context.Context, epoch, first int64, entries [][]byt
 
 // counted counts reads, and can be made to lie about epochs.
 type counted struct {
-	store.Outbox
+	appender.Store
 	reads int
 }
 
 func (c *counted) Events(ctx context.Context, after event.Position, limit int) ([]event.Event, error) {
 	c.reads++
-	return c.Outbox.Events(ctx, after, limit)
+	return c.Store.Events(ctx, after, limit)
+}
+
+// healer is a recovery that does what its test says; without that it fails
+// with what it is to heal. The real one is tested in package recovery.
+type healer struct {
+	found []error
+	heal  func() error
+}
+
+func (h *healer) Recover(_ context.Context, found error) error {
+	h.found = append(h.found, found)
+	if h.heal != nil {
+		return h.heal()
+	}
+	return found
 }
 
 // epochs is a store of several epochs; only what an appender reads.
@@ -281,6 +301,10 @@ func (s *epochs) Events(_ context.Context, after event.Position, limit int) (out
 		}
 	}
 	return out, nil
+}
+
+func (s *epochs) Suspension(context.Context) (store.Suspension, bool, error) {
+	return store.Suspension{}, false, nil
 }
 
 func (s *epochs) Confirmed(context.Context, string) (event.Position, error) { return s.confirmed, nil }

@@ -14,6 +14,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
+	"github.com/curfew-project/curfew/issuer/internal/operator"
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/status"
@@ -47,6 +48,7 @@ type Parts struct {
 	Leases   *leases.Book
 	Issuing  *issuing.Desk
 	Status   *status.Desk
+	Operator *operator.Desk
 	Recorder *record.Recorder
 }
 

@@ -64,6 +64,9 @@ func (a *API) table() []route {
 		{"sys/internal/ui/mounts", "", ops{read: plain(m.UI)}},
 		{"sys/internal/ui/mounts/…", "", ops{read: m.UIOne}},
 
+		{"sys/installation", "", ops{read: plain(a.Operator.Read)}},
+		{"sys/installation/confirm", "", ops{write: plain(a.Operator.Confirm)}},
+
 		{"sys/leases", "", ops{read: a.listParked}},
 		{"sys/leases/count", "", ops{read: a.countParked}},
 		{"sys/leases/tidy", "", ops{write: plain(l.Tidy)}},

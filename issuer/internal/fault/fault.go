@@ -26,6 +26,8 @@ func Of(err error, requestID string) *wire.Error {
 	switch {
 	case errors.Is(err, gather.ErrFull):
 		return wire.Unavailable(err, "too many requests wait for the store: try again")
+	case errors.Is(err, store.ErrSuspended):
+		return suspended(err)
 	case errors.Is(err, store.ErrWithdrawn), errors.Is(err, store.ErrRevision), errors.Is(err, store.ErrExists):
 		return wire.Unavailable(err, "what the request needs was changed by others at the same time: try again")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -33,6 +35,17 @@ func Of(err error, requestID string) *wire.Error {
 	}
 	return unknown(err, requestID)
 }
+
+// suspended says what a client cannot have now, and where a person looks (A7).
+// A recovery takes seconds, or needs a person: neither is worth a busy client.
+func suspended(err error) *wire.Error {
+	w := wire.Unavailable(err, "the store has lost what was committed to it, as after going back to an older copy: "+
+		"nothing is issued or renewed until it has recovered from the audit log; see sys/installation")
+	w.RetryAfter = suspendedRetry
+	return w
+}
+
+const suspendedRetry = 5 * time.Second
 
 func ofEngine(e *engine.Error, err error, requestID string) *wire.Error {
 	w := &wire.Error{Cause: err, RetryAfter: e.After}

@@ -39,6 +39,10 @@ func TestOf(t *testing.T) {
 		{store.ErrRevision, 503, "what the request needs was changed by others at the same time: try again", true},
 		{context.DeadlineExceeded, 503, "the request took too long: try again", true},
 		{errors.New("secret detail"), 500, "internal error: see the server's log for request id", false},
+		{
+			store.ErrSuspended, 503, "the store has lost what was committed to it, as after going back to an older copy: " +
+				"nothing is issued or renewed until it has recovered from the audit log; see sys/installation", true,
+		},
 		{store.ErrUnknown, 500, "internal error: see the server's log for request id", false},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("act: %w", c.err)} {

@@ -22,6 +22,7 @@
 // |---|---|
 // | plan | the engine's error; nothing was begun |
 // | intent, a guard | 403 for the token, else 400: nothing was begun |
+// | intent, the store is suspended (A7) | 503: nothing was begun |
 // | intent, outcome unknown | 500; an intent that is there is rolled back |
 // | create, also without an answer | revoking: "creation failed: …"; the engine's error |
 // | activation refused by a guard | it is revoking: 403 or 400 that names what was withdrawn |

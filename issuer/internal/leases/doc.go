@@ -17,6 +17,7 @@
 //
 // | fails | then |
 // |---|---|
+// | the store is suspended (A7) | 503 for a renewal, and the target is not touched; revocations go on |
 // | the target, at an extension | nothing was changed in the store; its later expiry there is only the last fence (B8) |
 // | the target, at a shortening | the store's earlier expiry counts; logged |
 // | the commit of a revocation | the request fails; nothing was promised |

@@ -29,6 +29,7 @@ type Store interface {
 	Write(ctx context.Context, w store.Write) ([]store.Entry, error)
 	Raise(ctx context.Context, b store.Barrier, events ...event.Event) (store.Barrier, error)
 	Now(ctx context.Context) (time.Time, error)
+	Suspension(ctx context.Context) (store.Suspension, bool, error)
 }
 
 // Config of a [Book]; the zero value works.

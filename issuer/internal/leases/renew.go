@@ -67,6 +67,14 @@ func (b *Book) renewable(ctx context.Context, id lease.ID) (lease.Lease, time.Ti
 	if err != nil {
 		return l, time.Time{}, fmt.Errorf("renew lease: %w", err)
 	}
+	// Its expiry may be an older one (A7): the target is not told anything that
+	// follows from it, and the commit would be refused.
+	if _, suspended, err := b.store.Suspension(ctx); err != nil || suspended {
+		if err == nil {
+			err = store.ErrSuspended
+		}
+		return l, time.Time{}, fmt.Errorf("renew lease: %w", err)
+	}
 	now, err := b.store.Now(ctx)
 	if err != nil {
 		return l, now, fmt.Errorf("renew lease: %w", err)
@@ -141,7 +149,9 @@ func tell(ctx context.Context, e engine.Engine, l *lease.Lease, until, now time.
 
 // overtaken handles a renewal whose commit did not go through, or may not have,
 // after the target may have been told a later expiry: it is told the store's
-// again (B9). The error says what to answer; nil: the commit is there.
+// again (B9), unless the store has fallen behind itself: the later expiry may
+// be what the client was promised (A7). The error says what to answer; nil: the
+// commit is there.
 func (b *Book) overtaken(ctx context.Context, e engine.Engine, c *lease.Change, cause error, told bool) (lease.Lease, error) {
 	l, err := b.store.Get(ctx, c.ID)
 	if err != nil {
@@ -155,7 +165,7 @@ func (b *Book) overtaken(ctx context.Context, e engine.Engine, c *lease.Change, 
 		return l, fmt.Errorf("renew lease: %w", errors.Join(cause, err))
 	}
 	usable := l.Usable(now)
-	if told && usable {
+	if told && usable && !errors.Is(cause, store.ErrSuspended) {
 		if err := tell(ctx, e, &l, l.ExpiresAt, now); err != nil {
 			b.log.Warn().Err(err).Str("lease_id", string(l.ID)).Msg("target keeps a later expiry than the store")
 		}

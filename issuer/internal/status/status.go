@@ -52,16 +52,25 @@ type InitResult struct {
 	RootToken        secret.Value
 }
 
+// Standing is how things stand with the installation as a whole. It is quick:
+// what it says may be a second old.
+type Standing interface {
+	// Standing reports whether the store is suspended (A7), and whether a person
+	// has to confirm the installation (B3).
+	Standing(ctx context.Context) (suspended, doubted bool)
+}
+
 // Desk answers.
 type Desk struct {
-	seal    Seal
-	clock   clock.Clock
-	version string
+	seal     Seal
+	standing Standing
+	clock    clock.Clock
+	version  string
 }
 
 // New returns a desk.
-func New(s Seal, c clock.Clock, version string) *Desk {
-	return &Desk{seal: s, clock: c, version: version}
+func New(s Seal, standing Standing, c clock.Clock, version string) *Desk {
+	return &Desk{seal: s, standing: standing, clock: c, version: version}
 }
 
 // Sealed reports whether nothing can be served.
@@ -80,6 +89,9 @@ type health struct {
 	Version                    string `json:"version"`
 	ClusterName                string `json:"cluster_name,omitempty"`
 	ClusterID                  string `json:"cluster_id,omitempty"`
+	// Both are ours, and there only where somebody has to look.
+	Suspended bool `json:"suspended,omitempty"`
+	Doubted   bool `json:"doubted,omitempty"`
 }
 
 // Health serves GET and HEAD sys/health.
@@ -110,6 +122,7 @@ func (d *Desk) Health(ctx context.Context, query url.Values) (*wire.Answer, erro
 		h.ReplicationPerformanceMode, h.ReplicationDRMode = "unknown", "unknown"
 	} else {
 		h.ClusterName, h.ClusterID = s.ClusterName, s.ClusterID
+		h.Suspended, h.Doubted = d.standing.Standing(ctx)
 	}
 	return &wire.Answer{Status: code, Bare: h}, nil
 }

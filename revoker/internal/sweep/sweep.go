@@ -6,8 +6,15 @@
 //	Barriers  prefix revocations that were not listed to their end (A4)
 //	Mounts    mounts that are being disabled (A2)
 //	Strays    accounts in a target without a live lease (B3)
+//	Owners    what is kept of targets that are gone
 //	Ghosts    sessions without an account (C2)
 //	Prune     leases that ended long ago
+//
+// Only Strays judges by what the store does not have, so only Strays asks whether
+// the store may be believed: while the store is suspended it rests; while the
+// installation is in doubt, or a target's mark is another installation's, it
+// reports what it finds and takes nothing away (own.go). The others go by what
+// the store has, in a suspended store as in any.
 package sweep
 
 import (

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,40 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/shared/engine"
-	"github.com/curfew-project/curfew/shared/lease"
-	"github.com/curfew-project/curfew/shared/step"
-	"github.com/curfew-project/curfew/shared/store"
 )
-
-// Strays looks in every target for accounts with our mark that no lease stands
-// for, and opens a lease of kind stray for each (B3).
-type Strays struct {
-	Store   store.Leases
-	Engines map[string]engine.Sweeper // by engine type
-	Time    *store.Estimate
-	Log     zerolog.Logger
-	Every   time.Duration
-	// Now wakes the sweep before its time.
-	Now step.Signal
-}
-
-// Name implements [step.Step].
-func (s *Strays) Name() string { return "strays" }
-
-// Wake implements [step.Waker].
-func (s *Strays) Wake() <-chan struct{} { return s.Now }
-
-// Do implements [step.Step]. One target that does not answer does not keep the
-// sweep from the others, nor makes it go round them more often.
-func (s *Strays) Do(ctx context.Context) (time.Duration, error) {
-	err := eachTarget(ctx, s.Engines, func(name string, sw engine.Sweeper, t engine.Target) error {
-		return s.target(ctx, name, sw, t)
-	})
-	if err != nil && ctx.Err() == nil {
-		s.Log.Warn().Err(err).Msg("stray accounts were not looked for everywhere")
-	}
-	return s.Every, nil
-}
 
 // together is how many targets are swept at a time: those that do not answer
 // hold up the others only where there are more of them.
@@ -92,64 +58,6 @@ func guarded(do func() error) (err error) {
 		}
 	}()
 	return do()
-}
-
-func (s *Strays) target(ctx context.Context, name string, sw engine.Sweeper, t engine.Target) error {
-	after := ""
-	var refused error // of the first account; it keeps none of the others
-	for {
-		// The target is listed first and the store asked then: an account's
-		// intent precedes it, so one without a live lease is a stray.
-		began, err := s.Time.Now(ctx)
-		if err != nil {
-			return err
-		}
-		accounts, err := sw.Accounts(ctx, t.ID, after, page)
-		if err != nil {
-			return errors.Join(refused, fmt.Errorf("list accounts: %w", err))
-		}
-		for _, a := range accounts {
-			if err := s.account(ctx, name, sw, t, a, began); err != nil && refused == nil {
-				refused = err
-			}
-			after = a.Name
-		}
-		if len(accounts) < page {
-			return refused
-		}
-	}
-}
-
-func (s *Strays) account(ctx context.Context, name string, sw engine.Sweeper, t engine.Target, a engine.Account, listed time.Time) error {
-	found, err := s.Store.Find(ctx, store.Query{Account: a.Name})
-	if err != nil {
-		return fmt.Errorf("look up an account: %w", err)
-	}
-	known := slices.ContainsFunc(found, func(l lease.Lease) bool {
-		// What ended after the listing was taken away since.
-		return !l.State.Final() || l.Revocation.EndedAt.After(listed.Add(-time.Second))
-	})
-	if known {
-		return nil
-	}
-	plan, handle, err := sw.StrayPlan(ctx, t.ID, a)
-	if err != nil {
-		return fmt.Errorf("plan the end of stray account %q: %w", a.Name, err)
-	}
-	id := lease.NewID(t.Mount + "stray/" + t.Name)
-	o := s.Store.Apply(ctx, store.Transition{Change: lease.Change{
-		ID: id, Key: lease.RandomBase62(16), By: lease.System(lease.ActorSweep),
-		Reason: "account without a live lease",
-		Do: lease.Begin{Lease: lease.Lease{
-			Kind: lease.Stray, MountID: t.MountID, Mount: t.Mount, Engine: name, Target: t.ID,
-			Account: a.Name, Plan: plan, Handle: handle,
-		}},
-	}})[0]
-	if o.Err != nil {
-		return fmt.Errorf("open a lease for stray account %q: %w", a.Name, o.Err)
-	}
-	s.Log.Warn().Str("account", a.Name).Str("target", t.ID).Str("lease", string(id)).Msg("stray account found")
-	return nil
 }
 
 // Ghosts ends sessions whose account no longer exists (C2), and notices a target

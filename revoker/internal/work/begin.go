@@ -32,9 +32,14 @@ func (w *Worker) begin(ctx context.Context, members []expiry.Member, res *Result
 		}
 	}
 	var jobs []job
+	suspended, decided := false, false
 	for i, o := range w.store.Apply(ctx, items...) {
 		switch {
+		case errors.Is(o.Err, store.ErrSuspended):
+			suspended = true
+			jobs = append(jobs, w.suspended(ctx, members[i], o.Lease, res, &failed)...)
 		case o.Err == nil, errors.Is(o.Err, lease.ErrOver) && o.Lease.State == lease.Revoking:
+			decided = true
 			jobs = append(jobs, job{lease: o.Lease})
 		case errors.Is(o.Err, lease.ErrOver), errors.Is(o.Err, store.ErrNotFound):
 			// ended already
@@ -45,7 +50,45 @@ func (w *Worker) begin(ctx context.Context, members []expiry.Member, res *Result
 			res.Later = append(res.Later, w.soon(ctx, members[i]))
 		}
 	}
+	w.noteSuspension(suspended, decided)
 	return jobs, failed.err("begin revocation")
+}
+
+// suspended is what becomes of a lease that the store does not decide about
+// while it is suspended (A7): what is in revoking goes on, the rest is looked
+// at again. l is the row, if the store told.
+func (w *Worker) suspended(ctx context.Context, m expiry.Member, l lease.Lease, res *Result, failed *refusals) []job {
+	if l.State == "" {
+		var err error
+		if l, err = w.store.Get(ctx, m.ID); err != nil {
+			if !errors.Is(err, store.ErrNotFound) {
+				failed.add(err)
+			}
+			// It may be brought in from the record yet.
+			res.Later = append(res.Later, w.soon(ctx, m))
+			return nil
+		}
+	}
+	switch {
+	case l.State == lease.Revoking:
+		return []job{{lease: l}}
+	case l.State.Live():
+		w.later(ctx, m, &l, res)
+	}
+	return nil
+}
+
+// noteSuspension logs once that leases which are due wait for the store, and
+// once that they do no more.
+func (w *Worker) noteSuspension(suspended, decided bool) {
+	switch {
+	case suspended:
+		if w.waiting.CompareAndSwap(false, true) {
+			w.log.Warn().Msg("store is suspended: leases that are due wait, revocations go on")
+		}
+	case decided && w.waiting.CompareAndSwap(true, false):
+		w.log.Info().Msg("store decides again: leases that are due are revoked")
+	}
 }
 
 // begun keeps the members that are in revoking: while the store's clock is in
@@ -62,15 +105,20 @@ func (w *Worker) begun(ctx context.Context, members []expiry.Member, res *Result
 		case l.State == lease.Revoking:
 			out = append(out, m)
 		default:
-			at := l.DueAt()
-			if m = w.soon(ctx, m); at.IsZero() || at.After(m.At) {
-				res.wait(&l)
-				continue
-			}
-			res.Later = append(res.Later, m)
+			w.later(ctx, m, &l, res)
 		}
 	}
 	return out
+}
+
+// later puts a live lease back: to its time, or for soon where that has passed.
+func (w *Worker) later(ctx context.Context, m expiry.Member, l *lease.Lease, res *Result) {
+	at := l.DueAt()
+	if m = w.soon(ctx, m); at.IsZero() || at.After(m.At) {
+		res.wait(l)
+		return
+	}
+	res.Later = append(res.Later, m)
 }
 
 // wait puts a lease that is not due back to its time.

@@ -9,7 +9,9 @@
 // wrong hint does no harm (D1); a batch that passes all stages commits one
 // transition a lease (A1); a lease at fault, in the target or in the store,
 // delays and fails only itself; a bug in an engine is a failed attempt; while
-// the store's clock is in doubt nothing is begun, but what was begun goes on (A5);
+// the store's clock is in doubt, or the store is suspended, nothing is begun, but
+// what was begun goes on (A5, A7); a lease that came back from the record gets the
+// plan of a stray;
 // whatever happens, each lease of the batch is either ended or has a time at
 // which it is looked at again.
 package work
@@ -39,6 +41,7 @@ type Worker struct {
 	engines map[string]engine.Revoker // by engine type; "" is tokens
 	time    *store.Estimate
 	log     zerolog.Logger
+	waiting atomic.Bool // leases that are due wait for a suspended store
 }
 
 // New returns a worker. engines maps engine types to revokers.
@@ -136,35 +139,45 @@ func (w *Worker) stage(ctx context.Context, target, name string, jobs []job, clo
 			Kind: engine.Refused, Message: fmt.Sprintf("engine %q is not part of this program", name),
 		}), &res)
 	}
-	outs := w.ask(name, jobs, func() []engine.Outcome { return eng.Disable(ctx, target, leases(jobs)) })
+	outs := w.planned(ctx, eng, target, name, jobs)
+	if err := w.pass(ctx, name, jobs, outs, &res, func(batch []lease.Lease) []engine.Outcome { return eng.Disable(ctx, target, batch) }); err != nil {
+		return res, err
+	}
 	if !slices.ContainsFunc(outs, func(o engine.Outcome) bool { return o.Err != nil }) {
 		closed() // at a failure the place is kept: the target may be down
 	}
-	now, err := w.time.Now(ctx)
-	if err != nil {
+	if err := w.pass(ctx, name, jobs, outs, &res, func(batch []lease.Lease) []engine.Outcome { return eng.Remove(ctx, target, batch) }); err != nil {
 		return res, err
 	}
+	return res, w.commit(ctx, jobs, outs, &res)
+}
+
+// pass takes the jobs that have not failed through one call of the engine, and
+// notes how far they came.
+func (w *Worker) pass(
+	ctx context.Context, name string, jobs []job, outs []engine.Outcome, res *Result, call func([]lease.Lease) []engine.Outcome,
+) error {
 	var rest []job
 	var at []int
 	for i := range jobs {
-		res.contact(outs[i].Err)
-		jobs[i].note(outs[i], now)
 		if outs[i].Err == nil {
 			rest, at = append(rest, jobs[i]), append(at, i)
 		}
 	}
-	if len(rest) > 0 {
-		removed := w.ask(name, rest, func() []engine.Outcome { return eng.Remove(ctx, target, leases(rest)) })
-		if now, err = w.time.Now(ctx); err != nil {
-			return res, err
-		}
-		for k, o := range removed {
-			res.contact(o.Err)
-			jobs[at[k]].note(o, now)
-			outs[at[k]] = o
-		}
+	if len(rest) == 0 {
+		return nil
 	}
-	return res, w.commit(ctx, jobs, outs, &res)
+	answers := w.ask(name, rest, func() []engine.Outcome { return call(leases(rest)) })
+	now, err := w.time.Now(ctx)
+	if err != nil {
+		return err
+	}
+	for k, o := range answers {
+		res.contact(o.Err)
+		jobs[at[k]].note(o, now)
+		outs[at[k]] = o
+	}
+	return nil
 }
 
 // ask calls an engine. One that panics, or does not answer for each lease, has

@@ -1,7 +1,9 @@
 package work_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/curfew-project/curfew/revoker/internal/work"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/expiry"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
@@ -58,6 +61,8 @@ type picky struct {
 	bad  lease.ID
 	made bool
 	off  time.Duration // of its clock
+	// untold: a refusal for a suspension does not tell the row.
+	untold bool
 }
 
 func (p *picky) Apply(ctx context.Context, items ...store.Transition) []store.Outcome {
@@ -68,6 +73,9 @@ func (p *picky) Apply(ctx context.Context, items ...store.Transition) []store.Ou
 			continue
 		}
 		o := p.Fake.Apply(ctx, item)[0]
+		if p.untold && errors.Is(o.Err, store.ErrSuspended) {
+			o.Lease = lease.Lease{}
+		}
 		if item.Change.ID == p.bad {
 			o = store.Outcome{Err: fmt.Errorf("%w: %w", store.ErrUnknown, storetest.ErrInjected)}
 		}
@@ -248,6 +256,63 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A7: a suspended store expires nothing, whatever the batch: what is in revoking
+// goes on, the rest is looked at again in a second; that is said once. After the
+// end of the suspension what is due is revoked at once.
+func TestSuspended(t *testing.T) {
+	t.Parallel()
+	for _, told := range []bool{true, false} {
+		bubble(t, 4, func(w *world) {
+			var log bytes.Buffer
+			w.store.untold = !told
+			w.worker = work.New(w.store, map[string]engine.Revoker{"database": w.engine}, w.estimate, zerolog.New(&log))
+			w.apply(w.leases[1].ID, lease.Revoke{})
+			if err := w.store.Suspend(w.Context(), store.Suspension{Reason: "rewound"}); err != nil {
+				w.Fatal(err)
+			}
+			w.apply(w.leases[2].ID, lease.Revoke{}) // by request, during the suspension
+			if res, err := w.process(); err != nil || res.Ended != 2 || len(res.Later) != 2 {
+				t.Errorf("%+v, %v", res, err)
+			}
+			w.ended(false, true, true, false)
+			for range 5 {
+				time.Sleep(time.Second)
+				res, err := w.process()
+				if err != nil || res.Down || len(res.Later) != 2 || res.Later[0].At.Sub(w.now()) > time.Second {
+					t.Errorf("%+v, %v", res, err)
+				}
+			}
+			if l := w.lease(0); l.State != lease.Active {
+				t.Errorf("a lease was expired: %s", l.State)
+			}
+			if n := strings.Count(log.String(), "\n"); n != 1 {
+				t.Errorf("%d lines: %s", n, log.String())
+			}
+			if err := w.store.Resume(w.Context(), 0, event.Position{}, store.Write{}); err != nil {
+				w.Fatal(err)
+			}
+			if res, err := w.process(); err != nil || res.Ended != 2 {
+				t.Errorf("%+v, %v", res, err)
+			}
+			w.ended(true, true, true, true)
+			if n := strings.Count(log.String(), "\n"); n != 2 {
+				t.Errorf("%d lines: %s", n, log.String())
+			}
+		})
+	}
+	bubble(t, 1, func(w *world) {
+		long := w.apply(w.leases[0].ID, lease.Restore{Known: lease.Lease{
+			Kind: lease.Secret, State: lease.Active, Version: 5, ExpiresAt: w.now().Add(time.Hour),
+		}})
+		if err := w.store.Suspend(w.Context(), store.Suspension{Reason: "rewound"}); err != nil {
+			w.Fatal(err)
+		}
+		if res, err := w.process(); err != nil || len(res.Later) != 1 || !res.Later[0].At.Equal(long.ExpiresAt) {
+			t.Errorf("a lease that is not due: %+v, %v", res, err)
+		}
+	})
 }
 
 // A5: after a jump of the store's clock nothing is expired by it, but what is in

@@ -51,6 +51,11 @@ type connection struct {
 	// found behind URL (C6).
 	Identity postgres.Identity `json:"identity,omitzero"`
 
+	// Marked: the target may bear the connection's mark (B3). KeptUntil is how
+	// long the deleted connection waits for it to be taken away; zero: not yet.
+	Marked    bool      `json:"marked,omitempty"`
+	KeptUntil time.Time `json:"kept_until,omitzero"`
+
 	// ID is the incarnation of the entry; it is part of what secrets are bound
 	// to, so that a ciphertext of one connection is none of another's.
 	ID string `json:"id"`

@@ -245,8 +245,8 @@ func (e *Engine) deleteConnection(ctx context.Context, r *engine.Request, name s
 		return storeError("delete connection", err)
 	}
 	// The janitor would do it too; a failure here is none of the client's.
-	if _, err := e.forget(ctx, s.entry); err != nil {
-		e.log.Warn().Err(err).Str("connection", s.entry.ID).Msg("deleted connection is kept for now")
+	if _, err := e.forget(ctx, s.entry.ID); err != nil {
+		e.kept(err, s.entry.ID)
 	}
 	return nil
 }
@@ -257,6 +257,7 @@ func (c *connection) fingerprint() (string, error) {
 	d := *c
 	d.AllowedRoles, d.Current, d.Pending = nil, nil, nil // passwords are read at each login
 	d.Mount, d.Verify = "", false
+	d.Marked, d.KeptUntil = false, time.Time{}
 	b, err := json.Marshal(d)
 	if err != nil {
 		return "", fmt.Errorf("encode connection: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
 	"github.com/curfew-project/curfew/shared/engine/enginetest"
 	"github.com/curfew-project/curfew/shared/testkit"
 )
@@ -155,6 +156,16 @@ func (s *site) Foreign(ctx context.Context) (string, error) {
 	return name, errors.Join(err, conn.Close(ctx))
 }
 
+// Mark implements [enginetest.Marked]: it looks for the connection "db".
+func (s *site) Mark(ctx context.Context) (mark string, err error) {
+	c, err := s.mustConnection(ctx, mountID, "db")
+	if err != nil {
+		return "", err
+	}
+	return mark, s.super(ctx, `SELECT coalesce((SELECT shobj_description(oid, 'pg_authid') FROM pg_authid WHERE rolname = $1), '')`,
+		[]any{postgres.MarkRole(c.entry.ID)}, &mark)
+}
+
 // LoseAnswer implements [enginetest.Target].
 func (s *site) LoseAnswer() {
 	s.proxy.lose.Store(true)
@@ -165,4 +176,7 @@ func (s *site) LoseAnswer() {
 	})
 }
 
-var _ enginetest.Target = (*site)(nil)
+var (
+	_ enginetest.Target = (*site)(nil)
+	_ enginetest.Marked = (*site)(nil)
+)

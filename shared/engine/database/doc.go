@@ -30,6 +30,9 @@
 //   - A3: a plan names role and connection in its guard.
 //   - B2: accounts bear the mark of the installation; a username_template,
 //     which could leave the mark out, is refused.
+//   - B3: the mark that says who sweeps a target is a role there, one for each
+//     connection. A connection whose target may bear one is not forgotten
+//     before it was taken away, but for a target that is away for a day.
 //   - B11: at every instant of a rotation the store holds each password that
 //     the target may have. One rotation at a time for an admin user of a
 //     system; a user that another connection needs is refused.
@@ -74,6 +77,10 @@
 //	edit at the same time Conflict after some tries
 //	target away           Unreachable: no intent is made of a request for a
 //	                      credential, so that nothing has to be rolled back
+//	  … and a mark to go  the deleted connection is kept, hidden; the janitor tries
+//	                      again for a day, then an event names what stays
+//	mark was replaced by  Conflict; any other error of SetMark may hide that it was
+//	  another               set: read it
 //	target moved          Refused until the connection points back (C6)
 //	process dies during   the next login tries current and pending password; the
 //	  rotate-root         next rotation carries on with the pending one

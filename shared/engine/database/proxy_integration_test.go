@@ -74,9 +74,11 @@ const (
 	hangUp
 )
 
-// request arms the swallowing of what answers the message that creates.
+// request arms the swallowing of what answers the message that creates, or sets
+// a mark.
 func (p *proxy) request(b []byte, swallow *atomic.Bool) verdict {
-	if bytes.Contains(b, []byte("CREATE ROLE")) && bytes.Contains(b, []byte("COMMIT")) && p.lose.CompareAndSwap(true, false) {
+	writes := bytes.Contains(b, []byte("CREATE ROLE")) || bytes.Contains(b, []byte("COMMENT ON ROLE"))
+	if writes && bytes.Contains(b, []byte("COMMIT")) && p.lose.CompareAndSwap(true, false) {
 		swallow.Store(true)
 	}
 	return pass

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/lease"
@@ -35,7 +36,7 @@ func (e *Engine) Tidy(ctx context.Context) (int, error) {
 	forgotten := 0
 	var failed error
 	err := each(ctx, e.store, store.KindConnection, "", true, func(entry store.Entry) error {
-		done, err := e.forget(ctx, entry)
+		done, err := e.forget(ctx, entry.ID)
 		if done {
 			forgotten++
 		}
@@ -48,17 +49,13 @@ func (e *Engine) Tidy(ctx context.Context) (int, error) {
 // forget deletes a deleted connection for good, with its credential, unless a
 // lease that has not ended still needs it. It was withdrawn before: no lease
 // can begin, and the count sees every one that did (A3).
-func (e *Engine) forget(ctx context.Context, entry store.Entry) (bool, error) {
-	n, err := e.live(ctx, entry.ID)
+func (e *Engine) forget(ctx context.Context, id string) (bool, error) {
+	n, err := e.live(ctx, id)
 	if err != nil || n > 0 {
 		return false, err
 	}
-	_, err = e.store.Write(ctx, store.Write{Deletes: []store.Ref{{Kind: store.KindConnection, ID: entry.ID}}})
-	if err != nil {
-		return false, storeError("delete connection", err)
-	}
-	e.reopen(ctx, entry.ID)
-	return true, nil
+	err = e.release(ctx, id)
+	return err == nil, err
 }
 
 // live counts the leases of a connection that have not ended.
@@ -73,28 +70,49 @@ func (e *Engine) live(ctx context.Context, id string) (int64, error) {
 }
 
 // Disabled implements [engine.Configurer]: nothing of the mount is needed any
-// more.
+// more. A connection whose mark can not be taken away now is hidden and left to
+// the janitor.
 func (e *Engine) Disabled(ctx context.Context, mountID string) error {
+	var gone store.Write
+	var connections []string
 	for _, kind := range []store.Kind{store.KindRole, store.KindConnection} {
 		for _, withdrawn := range []bool{false, true} {
-			var refs []store.Ref
 			err := each(ctx, e.store, kind, mountID+"/", withdrawn, func(entry store.Entry) error {
-				refs = append(refs, store.Ref{Kind: kind, ID: entry.ID})
+				ref := store.Ref{Kind: kind, ID: entry.ID}
+				switch {
+				case kind == store.KindRole:
+					gone.Deletes = append(gone.Deletes, ref)
+				case !withdrawn:
+					gone.Withdrawals = append(gone.Withdrawals, ref)
+				}
+				if kind == store.KindConnection {
+					connections = append(connections, entry.ID)
+				}
 				return nil
 			})
 			if err != nil {
 				return err
 			}
-			if len(refs) == 0 {
-				continue
-			}
-			if _, err := e.store.Write(ctx, store.Write{Deletes: refs}); err != nil {
-				return storeError("delete what a mount left", err)
-			}
-			for _, r := range refs {
-				e.reopen(ctx, r.ID)
-			}
 		}
 	}
+	if len(gone.Deletes)+len(gone.Withdrawals) > 0 {
+		if _, err := e.store.Write(ctx, gone); err != nil {
+			return storeError("delete what a mount left", err)
+		}
+	}
+	var all sync.WaitGroup // no target waits for another
+	for _, id := range connections {
+		all.Go(func() {
+			if err := e.release(ctx, id); err != nil {
+				e.kept(err, id)
+			}
+		})
+	}
+	all.Wait()
 	return nil
+}
+
+// kept tells of a deleted connection that the janitor will try again.
+func (e *Engine) kept(err error, id string) {
+	e.log.Warn().Err(err).Str("connection", id).Msg("deleted connection is kept for now")
 }

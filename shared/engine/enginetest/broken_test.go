@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,8 @@ type broken struct {
 	remove   func(f *Fake, target string, batch []lease.Lease) []engine.Outcome
 	accounts func(f *Fake, target, after string, limit int) ([]engine.Account, error)
 	ghosts   func(f *Fake, target string) int
+	mark     func(f *Fake, target string) (string, error)
+	setMark  func(f *Fake, target, was, now string) error
 }
 
 func (b *broken) Plan(ctx context.Context, r *engine.Request) (*engine.Plan, error) {
@@ -114,6 +117,20 @@ func (b *broken) EndGhosts(ctx context.Context, target string) (int, error) {
 		return b.ghosts(b.Fake, target), nil
 	}
 	return b.Fake.EndGhosts(ctx, target)
+}
+
+func (b *broken) Mark(ctx context.Context, target string) (string, error) {
+	if b.mark != nil {
+		return b.mark(b.Fake, target)
+	}
+	return b.Fake.Mark(ctx, target)
+}
+
+func (b *broken) SetMark(ctx context.Context, target, was, now string) error {
+	if b.setMark != nil {
+		return b.setMark(b.Fake, target, was, now)
+	}
+	return b.Fake.SetMark(ctx, target, was, now)
 }
 
 func background() context.Context { return context.Background() }
@@ -308,6 +325,90 @@ func mutants() map[string]struct {
 			}
 			return n
 		}}},
+		"a mark is there from the start": {"MarkIsKept", broken{mark: func(*Fake, string) (string, error) { return "first", nil }}},
+		"the mark stays in the process":  {"MarkIsKept", inProcess()},
+		"work wipes the mark": {"MarkIsKept", broken{disable: func(f *Fake, target string, batch []lease.Lease) []engine.Outcome {
+			f.Probe(target).Remark("")
+			return f.Disable(background(), target, batch)
+		}}},
+		"the mark is an account": {"MarkIsKept", broken{setMark: func(f *Fake, target, was, now string) error {
+			_, _ = f.Probe(target).Add("v-mark", true)
+			return f.SetMark(background(), target, was, now)
+		}}},
+		"marks are not compared": {"MarkIsCompared", broken{setMark: func(f *Fake, target, _, now string) error {
+			f.Probe(target).Remark(now)
+			return nil
+		}}},
+		"a mark is written before it is compared": {"MarkIsCompared", broken{setMark: func(f *Fake, target, was, now string) error {
+			err := f.SetMark(background(), target, was, now)
+			if err != nil {
+				f.Probe(target).Remark(now)
+			}
+			return err
+		}}},
+		"another mark is not told from an outage": {"MarkIsCompared", broken{setMark: func(f *Fake, target, was, now string) error {
+			err := f.SetMark(background(), target, was, now)
+			if kindOf(err) == engine.Conflict {
+				return &engine.Error{Kind: engine.Unreachable, Message: "something went wrong"}
+			}
+			return err
+		}}},
+		"comparing and setting are two steps": {"MarkRace", broken{setMark: inTwoSteps()}},
+		"losers are told that they won": {"MarkRace", broken{setMark: func(f *Fake, target, was, now string) error {
+			err := f.SetMark(background(), target, was, now)
+			if kindOf(err) == engine.Conflict {
+				err = nil
+			}
+			return err
+		}}},
+		"any text is a mark": {"MarkText", broken{setMark: func(f *Fake, target, was, now string) error {
+			err := f.SetMark(background(), target, was, now)
+			if kindOf(err) == engine.Invalid {
+				f.Probe(target).Remark(now)
+				err = nil
+			}
+			return err
+		}}},
+		"marks are trimmed": {"MarkText", broken{setMark: func(f *Fake, target, was, now string) error {
+			return f.SetMark(background(), target, was, strings.TrimSpace(now))
+		}}},
+		"an unknown target has no mark": {"UnknownTarget", broken{mark: func(f *Fake, target string) (string, error) {
+			mark, err := f.Mark(background(), target)
+			if kindOf(err) == engine.NotFound {
+				err = nil
+			}
+			return mark, err
+		}}},
+	}
+}
+
+// inProcess keeps the mark for itself.
+func inProcess() broken {
+	kept := ""
+	return broken{
+		mark:    func(*Fake, string) (string, error) { return kept, nil },
+		setMark: func(_ *Fake, _, _, now string) error { kept = now; return nil },
+	}
+}
+
+// inTwoSteps compares and sets with time between for all racers to compare.
+func inTwoSteps() func(f *Fake, target, was, now string) error {
+	var first sync.WaitGroup
+	var calls atomic.Int64
+	first.Add(racers)
+	return func(f *Fake, target, was, now string) error {
+		mark, err := f.Mark(background(), target)
+		if calls.Add(1) <= racers {
+			first.Done()
+			first.Wait()
+		}
+		if err == nil && mark != was {
+			err = &engine.Error{Kind: engine.Conflict, Message: "the mark of the target is another one"}
+		}
+		if err == nil {
+			f.Probe(target).Remark(now)
+		}
+		return err
 	}
 }
 

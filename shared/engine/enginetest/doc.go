@@ -6,7 +6,8 @@
 // [Laws] lists them; each has a name and the sentence that it keeps. They are
 // stated for any engine whose target has accounts that log in, hold sessions
 // and can be removed. A [Harness] gives the suite eyes in the target that do
-// not go through the engine: what an engine says of itself proves nothing.
+// not go through the engine: what an engine says of itself proves nothing. An
+// engine that has an optional ability keeps the laws of that, too.
 //
 // [Run] runs every law against a harness of its own, side by side.
 //

@@ -54,6 +54,7 @@ type FakeRole struct {
 
 type fakeTarget struct {
 	engine.Target
+	mark     string
 	accounts map[string]*fakeAccount
 }
 
@@ -194,4 +195,5 @@ func (f *Fake) Disabled(ctx context.Context, mountID string) error {
 var (
 	_ engine.Engine  = (*Fake)(nil)
 	_ engine.Sweeper = (*Fake)(nil)
+	_ engine.Marker  = (*Fake)(nil)
 )

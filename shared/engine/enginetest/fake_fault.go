@@ -23,6 +23,8 @@ const (
 	MethodAccounts  Method = "accounts"
 	MethodStrayPlan Method = "stray plan"
 	MethodGhosts    Method = "ghosts"
+	MethodMark      Method = "mark"
+	MethodSetMark   Method = "set mark"
 )
 
 // Fault makes a method of a [Fake] fail or wait.

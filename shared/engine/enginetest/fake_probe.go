@@ -136,6 +136,27 @@ func (p *Probe) Add(name string, ours bool) (string, error) {
 	return name, nil
 }
 
+// Mark implements [Marked].
+func (p *Probe) Mark(context.Context) (string, error) {
+	p.fake.mu.Lock()
+	defer p.fake.mu.Unlock()
+	t, ok := p.fake.targets[p.target]
+	if !ok {
+		return "", fmt.Errorf("no target %s", p.target)
+	}
+	return t.mark, nil
+}
+
+// Remark puts another mark into the target past the engine, as a copy of the
+// installation does, or one who restores the target; "" takes it away.
+func (p *Probe) Remark(mark string) {
+	p.fake.mu.Lock()
+	defer p.fake.mu.Unlock()
+	if t, ok := p.fake.targets[p.target]; ok {
+		t.mark = mark
+	}
+}
+
 // LoseAnswer implements [Target].
 func (p *Probe) LoseAnswer() {
 	p.fake.Inject(Fault{Method: MethodCreate, After: true, Times: 1})
@@ -148,4 +169,7 @@ func (f *Fake) Ended() []string {
 	return slices.Clone(f.ended)
 }
 
-var _ Target = (*Probe)(nil)
+var (
+	_ Target = (*Probe)(nil)
+	_ Marked = (*Probe)(nil)
+)

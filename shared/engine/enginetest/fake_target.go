@@ -203,3 +203,38 @@ func (f *Fake) EndGhosts(ctx context.Context, target string) (int, error) {
 		return nil
 	})
 }
+
+// Mark implements [engine.Marker].
+func (f *Fake) Mark(ctx context.Context, target string) (string, error) {
+	mark := ""
+	err := f.call(ctx, MethodMark, "", func() error {
+		t, ok := f.targets[target]
+		if !ok {
+			return notKnown(target)
+		}
+		mark = t.mark
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return mark, nil
+}
+
+// SetMark implements [engine.Marker].
+func (f *Fake) SetMark(ctx context.Context, target, was, now string) error {
+	return f.call(ctx, MethodSetMark, "", func() error {
+		if err := engine.CheckMark(now); err != nil {
+			return err
+		}
+		t, ok := f.targets[target]
+		switch {
+		case !ok:
+			return notKnown(target)
+		case t.mark != was:
+			return &engine.Error{Kind: engine.Conflict, Message: "the mark of the target is another one"}
+		}
+		t.mark = now
+		return nil
+	})
+}

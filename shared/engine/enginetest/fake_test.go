@@ -63,6 +63,32 @@ func TestFaultAfterKeepsTheEffect(t *testing.T) {
 	remove(t, h, leases)
 }
 
+// Not done, and done without an answer: who sets a mark has to live with both.
+func TestFaultsOfMarks(t *testing.T) {
+	t.Parallel()
+	h := openFake(t)
+	f := h.Engine.(*Fake)
+	m := marker(t, h)
+	set := func(was, now string) error { return f.SetMark(t.Context(), "t1", was, now) }
+	f.Inject(Fault{Method: MethodSetMark, Times: 1})
+	wantKind(t, set("", "a"), nil, engine.Unreachable)
+	m.want(t, "not done", "")
+	f.Inject(Fault{Method: MethodSetMark, After: true, Times: 1})
+	wantKind(t, set("", "a"), nil, engine.Unreachable)
+	m.want(t, "done but not answered", "a")
+	wantKind(t, set("", "a"), nil, engine.Conflict)
+	heal := f.Inject(Fault{Method: MethodMark})
+	_, err := f.Mark(t.Context(), "t1")
+	wantKind(t, err, nil, engine.Unreachable)
+	heal()
+	f.Probe("t1").Remark("of a copy")
+	wantKind(t, set("a", "b"), nil, engine.Conflict)
+	m.want(t, "a copy was here", "of a copy")
+	if got := f.Calls(MethodSetMark); got != 4 {
+		t.Errorf("%d calls counted, want 4", got)
+	}
+}
+
 func TestFaultHoldsACall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -43,6 +43,12 @@ type Target interface {
 	LoseAnswer()
 }
 
+// Marked is what the [Target] of an [engine.Marker] has to be, too.
+type Marked interface {
+	// Mark is the mark that the target keeps for the connection; "" for none.
+	Mark(ctx context.Context) (string, error)
+}
+
 // Session is an open session of an account.
 type Session interface {
 	// Alive reports whether the session still answers.
@@ -87,5 +93,9 @@ func Laws() []Law {
 		{"UnknownTarget", "a target that is not known is an error for each lease and never absence (C6)", unknownTarget},
 		{"StraysAreFound", "the sweeper lists our accounts and no others, in order and in pages; the stray plan removes them (B3)", straysAreFound},
 		{"GhostsOfNone", "ending ghost sessions where there are none ends none (C2)", ghostsOfNone},
+		{"MarkIsKept", "a target's mark is none at first, then what was set last, whatever else happens there (B3)", markIsKept},
+		{"MarkIsCompared", "a mark is replaced only by who knows what it was (B3)", markIsCompared},
+		{"MarkRace", "of any number that replace the same mark at once, one succeeds and all others know that they did not (B3)", markRace},
+		{"MarkText", "a mark is kept to the byte, and what is not printable ASCII of the right length is refused", markText},
 	}
 }

@@ -195,5 +195,6 @@ func unknownTarget(tb testing.TB, h Harness) {
 		tb.Fatalf("renew answered %d of 1 leases", len(errs))
 	}
 	wantKind(tb, errs[0], nil, engine.NotFound)
+	markNowhere(tb, h, nowhere)
 	wantExists(tb, h, i.name(), true)
 }

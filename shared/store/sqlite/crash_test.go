@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	case "load":
 		childLoad(os.Getenv(dirOfChild))
 		os.Exit(1) // it never ends by itself
+	case "recovery":
+		fmt.Fprintln(os.Stderr, childRecovery(os.Getenv(dirOfChild)))
+		os.Exit(1) // it never ends by itself
 	case "disk":
 		os.Exit(childDisk(os.Getenv(dirOfChild)))
 	}
@@ -95,7 +98,23 @@ type acked struct {
 // killUnderLoad runs the load until enough was acknowledged, then kills it.
 func killUnderLoad(t *testing.T, dir string, enough int, known map[lease.ID]acked) {
 	t.Helper()
-	cmd := child(t, "load", dir)
+	killAfter(t, "load", dir, enough, func(line string) {
+		var id lease.ID
+		var a acked
+		if _, err := fmt.Sscan(line, &id, &a.version, &a.key); err != nil {
+			return // the kill cut the last line
+		}
+		if a.version > known[id].version {
+			known[id] = a
+		}
+	})
+}
+
+// killAfter runs a child until it has said enough lines, then kills it; each is
+// told what it said.
+func killAfter(t *testing.T, role, dir string, enough int, each func(line string)) {
+	t.Helper()
+	cmd := child(t, role, dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -106,14 +125,7 @@ func killUnderLoad(t *testing.T, dir string, enough int, known map[lease.ID]acke
 	lines := bufio.NewScanner(out)
 	n := 0
 	for lines.Scan() {
-		var id lease.ID
-		var a acked
-		if _, err := fmt.Sscan(lines.Text(), &id, &a.version, &a.key); err != nil {
-			continue // the kill cut the last line
-		}
-		if a.version > known[id].version {
-			known[id] = a
-		}
+		each(lines.Text())
 		if n++; n == enough {
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
@@ -121,7 +133,7 @@ func killUnderLoad(t *testing.T, dir string, enough int, known map[lease.ID]acke
 		}
 	}
 	if err := cmd.Wait(); n < enough || err == nil {
-		t.Fatalf("the load ended by itself after %d acknowledgements: %v", n, err)
+		t.Fatalf("the child ended by itself after %d lines: %v", n, err)
 	}
 }
 

@@ -15,6 +15,12 @@
 // events are dense in the order of commits; giving them numbers is moving the
 // head (D3).
 //
+// A number is an event's place counted from the base of its epoch: to begin an
+// epoch, and to number again what follows a position, is to write one base (A7).
+// The epochs are also held in memory; a commit that begins one shuts out who
+// reads numbers until they are known. The suspension stands in the row meta, so
+// that it costs the other commits nothing.
+//
 // # What holds
 //
 //   - The store's time never goes back, over restarts too; it does not stand

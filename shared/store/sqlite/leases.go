@@ -177,7 +177,7 @@ func (s *Store) Prune(ctx context.Context, endedBefore time.Time, limit int) (n 
 		if err != nil {
 			return err
 		}
-		upTo := s.seqOf(have)
+		upTo := t.epochs.seq(have)
 		ids, err := t.ended(endedBefore, upTo, limit)
 		if err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/store"
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
@@ -100,5 +102,70 @@ func TestEmbeddedMigrations(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	if v := version(t, connection(t, dir)); v != len(all) {
 		t.Errorf("the schema is %d, want %d", v, len(all))
+	}
+}
+
+// A7: a database of schema 1, with events and leases in it, becomes one that
+// can be suspended; nothing that it says changes.
+func TestADatabaseOfSchema1(t *testing.T) {
+	t.Parallel()
+	all, err := migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, ctx := t.TempDir(), context.WithoutCancel(t.Context())
+	c := connection(t, dir)
+	if err := migrate(ctx, c, all[:1], time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ExecContext(ctx, `
+		UPDATE meta SET now = 5, commits = 9, position = 1, seq = 4, head = 3, first = 2;
+		INSERT INTO leases VALUES ('a/1', 'secret', 'intent', 1, 1, 'm', 't', 'k', 'a', 7, NULL, 0, 4,
+			'{"id":"a/1","kind":"secret","state":"intent","version":1,"position":1}');
+		INSERT INTO events VALUES (2, '{"type":"a"}'), (3, '{"type":"b"}'), (4, '{"type":"c"}');
+		INSERT INTO consumers VALUES ('ledger', 1, 2);`); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(ctx, dir, storetest.NewClock(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if have, suspended, err := s.Suspension(ctx); suspended || err != nil {
+		t.Errorf("it is suspended: %+v, %v", have, err)
+	}
+	check := func(head event.Position, want ...event.Position) {
+		t.Helper()
+		if now, err := s.Head(ctx); now != head || err != nil {
+			t.Errorf("the head is %s, %v; want %s", now, err, head)
+		}
+		all, err := s.Events(ctx, event.Position{}, 10)
+		if err != nil || len(all) != len(want) {
+			t.Fatalf("%d events, %v; want %d", len(all), err, len(want))
+		}
+		for i, e := range all {
+			if e.Position != want[i] || e.Type != event.Type("abc"[i:i+1]) {
+				t.Errorf("event %d is %+v, want %s", i, e, want[i])
+			}
+		}
+	}
+	at := func(epoch, number int64) event.Position { return event.Position{Epoch: epoch, Number: number} }
+	check(at(1, 3), at(1, 2), at(1, 3))
+	if l, err := s.Get(ctx, "a/1"); err != nil || l.Version != 1 {
+		t.Errorf("the lease is %+v, %v", l, err)
+	}
+	if err := s.Suspend(ctx, store.Suspension{Reason: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	check(at(1, 4), at(1, 2), at(1, 3), at(1, 4))
+	if err := s.Resume(ctx, 2, at(1, 2), store.Write{}); err != nil {
+		t.Fatal(err)
+	}
+	check(at(2, 2), at(1, 2), at(2, 1), at(2, 2))
+	if p, err := s.Confirmed(ctx, store.Ledger); err != nil || p != at(1, 2) {
+		t.Errorf("the ledger has %s, %v", p, err)
 	}
 }

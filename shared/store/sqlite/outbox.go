@@ -6,64 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"sort"
 
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/store"
 )
-
-// epoch says which events, counted over all epochs, have its numbers: those
-// after base, up to the base of the next.
-type epoch struct{ number, base int64 }
-
-func readEpochs(ctx context.Context, db *sql.DB) (all []epoch, err error) {
-	rows, err := db.QueryContext(ctx, `SELECT epoch, base FROM epochs ORDER BY epoch`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var e epoch
-		if err := rows.Scan(&e.number, &e.base); err != nil {
-			return nil, err
-		}
-		all = append(all, e)
-	}
-	if len(all) == 0 {
-		err = errors.New("the store has no epoch")
-	}
-	return all, errors.Join(err, rows.Err())
-}
-
-// headOf is the position of the last event numbered.
-func (s *Store) headOf(seq int64) event.Position {
-	e := s.epochs[len(s.epochs)-1]
-	return event.Position{Epoch: e.number, Number: seq - e.base}
-}
-
-// positionOf is the position of the event seq.
-func (s *Store) positionOf(seq int64) event.Position {
-	i := sort.Search(len(s.epochs), func(i int) bool { return s.epochs[i].base >= seq })
-	e := s.epochs[max(0, i-1)]
-	return event.Position{Epoch: e.number, Number: seq - e.base}
-}
-
-// seqOf is the inverse of positionOf; a place behind the end of an epoch is
-// that end.
-func (s *Store) seqOf(p event.Position) int64 {
-	end := int64(never)
-	for _, e := range slices.Backward(s.epochs) {
-		switch {
-		case e.number < p.Epoch:
-			return end
-		case e.number == p.Epoch:
-			return e.base + min(p.Number, end-e.base)
-		}
-		end = e.base
-	}
-	return 0
-}
 
 // Append implements [store.Outbox].
 func (s *Store) Append(ctx context.Context, events ...event.Event) error {
@@ -76,22 +22,28 @@ func (s *Store) Append(ctx context.Context, events ...event.Event) error {
 // Number implements [store.Outbox]. Events are stored in the order of commits,
 // without gaps, so giving numbers is moving the head (D3).
 func (s *Store) Number(ctx context.Context, lock store.Lock, limit int) (head event.Position, numbered int, err error) {
-	var lost bool
+	var refused error
 	err = s.writer.one(ctx, func(t *tx) error {
+		refused = nil
 		held, err := t.exists(`SELECT 1 FROM locks WHERE name = ? AND owner = ? AND fence = ?`, lock.Name, lock.Owner, lock.Fence)
-		if lost = !held; err != nil || lost {
+		if err != nil {
 			return err
+		}
+		if !held {
+			refused = store.ErrLost
+			return nil
+		}
+		if t.meta.suspension != "" {
+			refused = store.ErrSuspended
+			return nil
 		}
 		numbered = int(min(int64(limit), t.meta.seq-t.meta.head))
 		t.meta.head += int64(numbered)
 		t.changed = t.changed || numbered > 0
-		head = s.headOf(t.meta.head)
+		head = t.epochs.head(t.meta.head)
 		return nil
 	})
-	if err == nil && lost {
-		err = store.ErrLost
-	}
-	if err != nil {
+	if err = errors.Join(err, refused); err != nil {
 		return event.Position{}, 0, fmt.Errorf("number events: %w", err)
 	}
 	return head, numbered, nil
@@ -99,9 +51,9 @@ func (s *Store) Number(ctx context.Context, lock store.Lock, limit int) (head ev
 
 // Head implements [store.Outbox].
 func (s *Store) Head(ctx context.Context) (head event.Position, err error) {
-	err = s.read(ctx, "read head", func(c *sql.Conn) error {
+	err = s.readNumbered(ctx, "read head", func(c *sql.Conn, all epochs) error {
 		m, err := readMeta(c.QueryRowContext(ctx, selectMeta))
-		head = s.headOf(m.head)
+		head = all.head(m.head)
 		return err
 	})
 	return head, err
@@ -113,14 +65,14 @@ const selectEvents = `SELECT seq, body FROM events
 
 // Events implements [store.Outbox].
 func (s *Store) Events(ctx context.Context, after event.Position, limit int) (all []event.Event, err error) {
-	err = s.read(ctx, "read events", func(c *sql.Conn) (err error) {
-		all, err = collect(ctx, c, s.scanEvent, selectEvents, s.seqOf(after), limit)
+	err = s.readNumbered(ctx, "read events", func(c *sql.Conn, e epochs) (err error) {
+		all, err = collect(ctx, c, e.scanEvent, selectEvents, e.seq(after), limit)
 		return err
 	})
 	return all, err
 }
 
-func (s *Store) scanEvent(row scanner) (e event.Event, err error) {
+func (all epochs) scanEvent(row scanner) (e event.Event, err error) {
 	var seq int64
 	var body string
 	if err := row.Scan(&seq, &body); err != nil {
@@ -129,7 +81,7 @@ func (s *Store) scanEvent(row scanner) (e event.Event, err error) {
 	if err := json.Unmarshal([]byte(body), &e); err != nil {
 		return e, fmt.Errorf("decode event: %w", err)
 	}
-	e.Position = s.positionOf(seq)
+	e.Position = all.position(seq)
 	return e, nil
 }
 
@@ -143,7 +95,7 @@ const (
 func (s *Store) Confirm(ctx context.Context, consumer string, upTo event.Position) error {
 	var head event.Position
 	err := s.writer.one(ctx, func(t *tx) error {
-		if head = s.headOf(t.meta.head); head.Before(upTo) {
+		if head = t.epochs.head(t.meta.head); head.Before(upTo) {
 			return nil
 		}
 		_, err := t.exec(upsertConfirmed, consumer, upTo.Epoch, upTo.Number)
@@ -179,7 +131,7 @@ func (t *tx) confirmed(consumer string) (p event.Position, err error) {
 func (s *Store) Trim(ctx context.Context, upTo event.Position, limit int) (n int, err error) {
 	err = s.writer.one(ctx, func(t *tx) error {
 		m := &t.meta
-		last := min(s.seqOf(upTo), m.head, m.first+int64(limit)-1)
+		last := min(t.epochs.seq(upTo), m.head, m.first+int64(limit)-1)
 		deleted, err := t.exec(`DELETE FROM events WHERE seq >= ? AND seq <= ?`, m.first, last)
 		n, m.first = int(deleted), max(m.first, last+1)
 		return err

@@ -40,12 +40,16 @@ type Config struct {
 // Store is the durable store in one directory.
 type Store struct {
 	clock   *storeClock
-	epochs  []epoch
 	lock    *os.File
 	readers *sql.DB
 	writer  *writer
 	watch   watchers
 	fatal   chan struct{}
+
+	// epochs are replaced under epochsMu, held over the commit that begins one;
+	// the writer alone does it.
+	epochsMu sync.RWMutex
+	epochs   epochs
 
 	mu     sync.Mutex
 	cause  error // why the store is poisoned

@@ -17,17 +17,19 @@ import (
 // rolled back are given again: there are no gaps.
 type meta struct {
 	now, commits, position, seq, head, first int64
+
+	suspension string // JSON; empty: none (A7)
 }
 
 const (
-	selectMeta = `SELECT now, commits, position, seq, head, first FROM meta WHERE one = 1`
-	updateMeta = `UPDATE meta SET now = ?, commits = ?, position = ?, seq = ?, head = ?, first = ? WHERE one = 1`
+	selectMeta = `SELECT now, commits, position, seq, head, first, suspension FROM meta WHERE one = 1`
+	updateMeta = `UPDATE meta SET now = ?, commits = ?, position = ?, seq = ?, head = ?, first = ?, suspension = ? WHERE one = 1`
 )
 
 type scanner interface{ Scan(into ...any) error }
 
 func readMeta(row scanner) (m meta, err error) {
-	if err := row.Scan(&m.now, &m.commits, &m.position, &m.seq, &m.head, &m.first); err != nil {
+	if err := row.Scan(&m.now, &m.commits, &m.position, &m.seq, &m.head, &m.first, &m.suspension); err != nil {
 		return m, fmt.Errorf("read counters: %w", err)
 	}
 	return m, nil
@@ -41,8 +43,10 @@ type tx struct {
 	meta    meta
 	changed bool
 
-	seqBefore  int64 // last event before this transaction
-	committing bool  // COMMIT was sent: its outcome has to be read back after an error
+	epochs     epochs // as of this transaction
+	before     meta   // the counters before this transaction
+	committing bool   // COMMIT was sent: its outcome has to be read back after an error
+	exclusive  bool   // epochsMu is held: the epochs change with this commit
 }
 
 // exec runs a statement that changes rows and returns how many.
@@ -90,7 +94,7 @@ func (r refusal) Unwrap() error { return r.error }
 // atomically runs do, and undoes what it did if it fails. A refusal is
 // returned apart from an error of the database, which fails the transaction.
 func (t *tx) atomically(do func() error) (refused, failed error) {
-	before, changed := t.meta, t.changed
+	before, epochs, changed := t.meta, t.epochs, t.changed
 	if _, err := t.exec("SAVEPOINT unit"); err != nil {
 		return nil, err
 	}
@@ -109,7 +113,7 @@ func (t *tx) atomically(do func() error) (refused, failed error) {
 	if _, err := t.exec("RELEASE unit"); err != nil {
 		return nil, err
 	}
-	t.meta, t.changed = before, changed
+	t.meta, t.epochs, t.changed = before, epochs, changed
 	return r.error, nil
 }
 
@@ -139,7 +143,7 @@ func (t *tx) run(units []*unit) error {
 	if err != nil {
 		return err
 	}
-	t.meta, t.seqBefore = m, m.seq
+	t.meta, t.before = m, m
 	t.now = t.w.store.clock.now()
 	for _, u := range units {
 		if err := t.unit(u); err != nil {
@@ -167,13 +171,17 @@ func (t *tx) unit(u *unit) (err error) {
 func (t *tx) commit(units int) error {
 	m := &t.meta
 	m.now, m.commits = nanos(t.now), m.commits+1
-	if _, err := t.exec(updateMeta, m.now, m.commits, m.position, m.seq, m.head, m.first); err != nil {
+	if _, err := t.exec(updateMeta, m.now, m.commits, m.position, m.seq, m.head, m.first, m.suspension); err != nil {
 		return err
 	}
 	if h := t.w.hooks.beforeCommit; h != nil {
 		if err := h(units); err != nil {
 			return err
 		}
+	}
+	if s := t.w.store; len(t.epochs) > len(s.epochs) {
+		s.epochsMu.Lock()
+		t.exclusive = true
 	}
 	t.committing = true
 	if _, err := t.w.conn.ExecContext(t.ctx, "COMMIT"); err != nil {
@@ -188,9 +196,22 @@ func (t *tx) commit(units int) error {
 	return nil
 }
 
-// done tells the watchers of events.
+// done follows a commit that is known to be there: the epochs it began hold,
+// and the watchers are told of events that wait, also where they only may be
+// numbered again.
 func (t *tx) done() {
-	if t.meta.seq > t.seqBefore {
+	if t.exclusive {
+		t.w.store.epochs = t.epochs
+	}
+	if t.meta.seq > t.before.seq || t.meta.suspension != t.before.suspension {
 		t.w.store.watch.signal()
+	}
+}
+
+// release ends what the transaction held, whatever became of it.
+func (t *tx) release() {
+	if t.exclusive {
+		t.exclusive = false
+		t.w.store.epochsMu.Unlock()
 	}
 }

@@ -148,7 +148,8 @@ func (w *writer) try(ctx context.Context, units []*unit) error {
 	if err := w.store.poisoned(); err != nil {
 		return err
 	}
-	t := &tx{ctx: ctx, w: w}
+	t := &tx{ctx: ctx, w: w, epochs: w.store.epochs}
+	defer t.release()
 	err := t.run(units)
 	if err == nil {
 		return nil

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -72,6 +73,8 @@ type broken struct {
 	acquire func(*Fake, string)
 	list    func([]store.Entry) []store.Entry
 	child   func([]string) []string
+	suspend func(context.Context, *Fake, store.Suspension) error
+	resume  func(context.Context, *Fake, int64, event.Position, store.Write) error
 	hint    bool
 	calls   int
 }
@@ -182,6 +185,20 @@ func (b *broken) Children(ctx context.Context, prefix, after string, limit int) 
 	return all, err
 }
 
+func (b *broken) Suspend(ctx context.Context, x store.Suspension) error {
+	if b.suspend == nil {
+		return b.Fake.Suspend(ctx, x)
+	}
+	return b.suspend(ctx, b.Fake, x)
+}
+
+func (b *broken) Resume(ctx context.Context, epoch int64, after event.Position, w store.Write) error {
+	if b.resume == nil {
+		return b.Fake.Resume(ctx, epoch, after, w)
+	}
+	return b.resume(ctx, b.Fake, epoch, after, w)
+}
+
 func (b *broken) Watch() (<-chan struct{}, func()) {
 	if b.hint {
 		return nil, func() {}
@@ -193,7 +210,9 @@ func (b *broken) Watch() (<-chan struct{}, func()) {
 // by the law that is there for its defect.
 func TestSuiteCatches(t *testing.T) {
 	t.Parallel()
-	for name, c := range defects() {
+	all := defects()
+	maps.Copy(all, recoveryDefects())
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			checked := 0

@@ -173,7 +173,7 @@ func defects() map[string]defect {
 			return &broken{trim: func(f *Fake) {
 				f.mu.Lock()
 				defer f.mu.Unlock()
-				f.head = f.first + int64(len(f.events)) - 1
+				f.number(len(f.events))
 			}}
 		}),
 		"prunes what the ledger does not have": b("prune", func() *broken {

@@ -32,18 +32,21 @@ type Fake struct {
 	leases   map[lease.ID]row
 	entries  map[store.Ref]store.Entry
 	barriers map[string]store.Barrier // by the id of the entry
-	events   []event.Event            // position i is number first+i
-	first    int64
-	head     int64
-	confirm  map[string]event.Position
-	locks    map[string]lock
-	watchers map[step.Signal]struct{}
+	events   []event.Event            // those that were not trimmed
+	trimmed  int64                    // how many were
+	// positions has what every event was numbered as, the trimmed ones too.
+	positions  []event.Position
+	head       event.Position
+	suspension *store.Suspension
+	confirm    map[string]event.Position
+	locks      map[string]lock
+	watchers   map[step.Signal]struct{}
 }
 
 // row is a lease as it is stored. It shares no memory with callers.
 type row struct {
 	lease lease.Lease
-	event int64 // number of its last event
+	event int64 // its last event, counted from 1 over all epochs
 }
 
 type lock struct {
@@ -51,12 +54,10 @@ type lock struct {
 	until time.Time
 }
 
-const epoch = 1
-
 // NewFake returns an empty store that goes by c.
 func NewFake(c clock.Clock) *Fake {
 	return &Fake{
-		clock: c, first: 1,
+		clock: c, head: event.Position{Epoch: 1},
 		leases: map[lease.ID]row{}, entries: map[store.Ref]store.Entry{}, barriers: map[string]store.Barrier{},
 		confirm: map[string]event.Position{}, locks: map[string]lock{}, watchers: map[step.Signal]struct{}{},
 	}
@@ -78,20 +79,25 @@ func (f *Fake) now() time.Time {
 	return f.last
 }
 
-// append stores events; it returns the number of the first.
+// append stores events without a number; it returns the first one's place,
+// counted from 1 over all epochs.
 func (f *Fake) append(now time.Time, events ...event.Event) int64 {
-	number := f.first + int64(len(f.events))
+	first := f.trimmed + int64(len(f.events)) + 1
 	for _, e := range events {
-		e.Time = now
-		e.Position = event.Position{Epoch: epoch, Number: f.first + int64(len(f.events))}
+		e.Time, e.Position = now, event.Position{}
 		f.events = append(f.events, clone(e))
 	}
 	if len(events) > 0 {
-		for w := range f.watchers {
-			w.Set()
-		}
+		f.signal()
 	}
-	return number
+	return first
+}
+
+// signal tells the watchers that events wait.
+func (f *Fake) signal() {
+	for w := range f.watchers {
+		w.Set()
+	}
 }
 
 // clone copies by way of JSON, as a store does.
@@ -130,7 +136,7 @@ func (f *Fake) Apply(ctx context.Context, items ...store.Transition) []store.Out
 
 func (f *Fake) apply(item *store.Transition) store.Outcome {
 	now, before := f.now(), f.lease(item.Change.ID)
-	d, err := item.Decide(before, now, func() (string, error) { return f.withdrawn(item, &before, now), nil })
+	d, err := item.Decide(before, now, f.suspension != nil, func() (string, error) { return f.withdrawn(item, &before, now), nil })
 	if err != nil {
 		return store.Outcome{Err: err}
 	}

@@ -82,6 +82,11 @@ func (f *Fake) Write(ctx context.Context, w store.Write) ([]store.Entry, error) 
 	if err != nil {
 		return nil, err
 	}
+	return f.commit(w)
+}
+
+// commit makes all of w or nothing.
+func (f *Fake) commit(w store.Write) ([]store.Entry, error) {
 	return f.atomically(func(now time.Time) ([]store.Entry, error) {
 		put, err := f.write(w, now)
 		if err == nil {

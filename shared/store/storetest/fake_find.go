@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -129,8 +128,8 @@ func (f *Fake) Prune(ctx context.Context, endedBefore time.Time, limit int) (int
 	}
 	n := 0
 	for _, l := range f.byLastEvent() {
-		last := event.Position{Epoch: epoch, Number: f.leases[l.ID].event}
-		if n == limit || f.confirm[store.Ledger].Before(last) || !l.Revocation.EndedAt.Before(endedBefore) {
+		last, numbered := f.positionOf(f.leases[l.ID].event)
+		if n == limit || !numbered || f.confirm[store.Ledger].Before(last) || !l.Revocation.EndedAt.Before(endedBefore) {
 			break
 		}
 		delete(f.leases, l.ID)

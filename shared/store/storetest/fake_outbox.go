@@ -27,21 +27,39 @@ func (f *Fake) Number(ctx context.Context, l store.Lock, limit int) (event.Posit
 	if err == nil && (l.Owner == "" || f.locks[l.Name].Lock != l) {
 		err = fmt.Errorf("number events: %w", store.ErrLost)
 	}
+	if err == nil && f.suspension != nil {
+		err = fmt.Errorf("number events: %w", store.ErrSuspended)
+	}
 	if err != nil {
 		return event.Position{}, 0, err
 	}
-	n := min(int64(limit), f.first+int64(len(f.events))-1-f.head)
-	f.head += n
-	return f.headPosition(), int(n), nil
+	n := f.number(limit)
+	return f.head, n, nil
 }
 
-func (f *Fake) headPosition() event.Position { return event.Position{Epoch: epoch, Number: f.head} }
+// number gives the next numbers to at most limit events.
+func (f *Fake) number(limit int) int {
+	n := min(limit, int(f.trimmed)+len(f.events)-len(f.positions))
+	for range n {
+		f.head.Number++
+		f.positions = append(f.positions, f.head)
+	}
+	return n
+}
+
+// positionOf is the position of the event seq; false where it has none yet.
+func (f *Fake) positionOf(seq int64) (event.Position, bool) {
+	if seq > int64(len(f.positions)) {
+		return event.Position{}, false
+	}
+	return f.positions[seq-1], true
+}
 
 // Head implements [store.Outbox].
 func (f *Fake) Head(ctx context.Context) (event.Position, error) {
 	err := f.enter(ctx)
 	defer f.mu.Unlock()
-	return f.headPosition(), err
+	return f.head, err
 }
 
 // Events implements [store.Outbox].
@@ -52,9 +70,12 @@ func (f *Fake) Events(ctx context.Context, after event.Position, limit int) ([]e
 		return nil, err
 	}
 	var all []event.Event
-	for _, e := range f.events {
-		if len(all) < limit && after.Before(e.Position) && e.Position.Number <= f.head {
-			all = append(all, clone(e))
+	for i, e := range f.events {
+		at, numbered := f.positionOf(f.trimmed + int64(i) + 1)
+		if len(all) < limit && numbered && after.Before(at) {
+			e = clone(e)
+			e.Position = at
+			all = append(all, e)
 		}
 	}
 	return all, nil
@@ -64,7 +85,7 @@ func (f *Fake) Events(ctx context.Context, after event.Position, limit int) ([]e
 func (f *Fake) Confirm(ctx context.Context, consumer string, upTo event.Position) error {
 	err := f.enter(ctx)
 	defer f.mu.Unlock()
-	if err == nil && f.headPosition().Before(upTo) {
+	if err == nil && f.head.Before(upTo) {
 		err = fmt.Errorf("confirm events: %w", store.ErrAhead)
 	}
 	if err == nil && f.confirm[consumer].Before(upTo) {
@@ -88,10 +109,14 @@ func (f *Fake) Trim(ctx context.Context, upTo event.Position, limit int) (int, e
 		return 0, err
 	}
 	n := 0
-	for n < limit && n < len(f.events) && f.events[n].Position.Number <= f.head && !upTo.Before(f.events[n].Position) {
-		n++
+	for n < limit && n < len(f.events) {
+		at, numbered := f.positionOf(f.trimmed + 1)
+		if !numbered || upTo.Before(at) {
+			break
+		}
+		n, f.trimmed = n+1, f.trimmed+1
 	}
-	f.events, f.first = f.events[n:], f.first+int64(n)
+	f.events = f.events[n:]
 	return n, nil
 }
 

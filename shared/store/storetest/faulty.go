@@ -211,6 +211,26 @@ func (f *Faulty) Release(ctx context.Context, l store.Lock) error {
 	return err
 }
 
+// Suspension implements [store.Recovery].
+func (f *Faulty) Suspension(ctx context.Context) (s store.Suspension, suspended bool, err error) {
+	if broken := f.call("Suspension", func() { s, suspended, err = f.inner.Suspension(ctx) }); broken != nil {
+		return store.Suspension{}, false, broken
+	}
+	return s, suspended, err
+}
+
+// Suspend implements [store.Recovery].
+func (f *Faulty) Suspend(ctx context.Context, s store.Suspension) error {
+	_, err := get(f, "Suspend", func() (struct{}, error) { return struct{}{}, f.inner.Suspend(ctx, s) })
+	return err
+}
+
+// Resume implements [store.Recovery].
+func (f *Faulty) Resume(ctx context.Context, epoch int64, after event.Position, w store.Write) error {
+	_, err := get(f, "Resume", func() (struct{}, error) { return struct{}{}, f.inner.Resume(ctx, epoch, after, w) })
+	return err
+}
+
 // Now implements [store.Time].
 func (f *Faulty) Now(ctx context.Context) (time.Time, error) {
 	return get(f, "Now", func() (time.Time, error) { return f.inner.Now(ctx) })

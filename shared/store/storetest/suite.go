@@ -27,7 +27,10 @@ type law struct {
 // laws are all of them.
 func laws() []law {
 	var all []law
-	for _, part := range [][]law{changeLaws(), guardLaws(), raceLaws(), findLaws(), dueLaws(), entryLaws(), outboxLaws(), lockLaws()} {
+	for _, part := range [][]law{
+		changeLaws(), guardLaws(), raceLaws(), findLaws(), dueLaws(), entryLaws(), outboxLaws(), lockLaws(),
+		recoveryLaws(), epochLaws(),
+	} {
 		all = append(all, part...)
 	}
 	return all

@@ -1,9 +1,9 @@
 // Package cli is the client side of the curfew program: the commands status,
-// login, read, write, list, delete, secrets, lease, token and audit. They speak
-// the Vault HTTP API and keep to the stock vault CLI's grammar, output and exit
-// codes, so that scripts and habits carry over. Run is the entry; commands that
-// are not clients (the server, the verifier of a ledger directory) join the
-// same tree as Extensions.
+// login, read, write, list, delete, secrets, lease, token, operator and audit.
+// They speak the Vault HTTP API and keep to the stock vault CLI's grammar, output
+// and exit codes, so that scripts and habits carry over. Run is the entry;
+// commands that are not clients (the server, the verifier of a ledger directory)
+// join the same tree as Extensions.
 //
 // # Contract
 //

@@ -69,8 +69,8 @@ func (s *session) commands() *cobra.Command {
 			s.leaseLookupCommand(), s.leaseRenewCommand(), s.leaseRevokeCommand()),
 		group("token", "Look up, create and revoke tokens",
 			s.tokenLookupCommand(), s.tokenCreateCommand(), s.tokenRevokeCommand()),
-		group("operator", "Initialise a server",
-			s.operatorInitCommand()),
+		group("operator", "Initialise a server, look after an installation",
+			s.operatorInitCommand(), s.operatorInstallationCommand(), s.operatorConfirmCommand()),
 		group("audit", "Read the audit log",
 			s.auditEntriesCommand(), s.auditTailCommand()),
 	)

@@ -9,12 +9,13 @@ import (
 	"io"
 	"os"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/curfew-project/curfew/services/curfew/internal/cli"
-	"github.com/curfew-project/curfew/services/curfew/internal/config"
 	"github.com/curfew-project/curfew/services/curfew/internal/server"
+	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/unseal"
+	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/secret"
 )
@@ -69,11 +70,11 @@ func (f *serverFlags) run(ctx context.Context, streams cli.IO, lookup func(strin
 		}
 		defer os.RemoveAll(dir)
 		cfg.DataDir, cfg.KeyFile = dir, ""
-		if err := cfg.Finish(); err != nil {
+		if err := cfg.Finish(config.Server); err != nil {
 			return err
 		}
 	}
-	log := logger(cfg.Log, streams.Stderr)
+	log := cfg.Log.Logger(streams.Stderr)
 	s, err := server.New(ctx, cfg, clock.System{}, log)
 	if err != nil {
 		return err
@@ -107,30 +108,19 @@ func (f *serverFlags) load(lookup func(string) (string, bool)) (config.Config, e
 		cfg.DataDir = os.TempDir() // replaced by one that is removed
 		cfg.DevToken = secret.New(f.devToken)
 		if f.devToken == "" {
-			cfg.DevToken = server.NewToken()
+			cfg.DevToken = unseal.NewToken()
 		}
 	}
 	if f.logLevel != "" {
 		cfg.Log.Level = f.logLevel
 	}
-	return cfg, cfg.Finish()
-}
-
-func logger(cfg config.Log, w io.Writer) zerolog.Logger {
-	level, err := zerolog.ParseLevel(cfg.Level)
-	if err != nil {
-		level = zerolog.InfoLevel // Finish has checked it
-	}
-	if cfg.Format == "text" {
-		w = zerolog.ConsoleWriter{Out: w, NoColor: true, TimeFormat: "15:04:05.000"}
-	}
-	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+	return cfg, cfg.Finish(config.Server)
 }
 
 // announce tells a person what to do next. The dev token is printed because dev
 // mode has no other place for it.
 func announce(w io.Writer, cfg config.Config, a server.Announcement) {
-	fmt.Fprintf(w, "==> Curfew %s serves the API at %s\n", server.Version, a.Address)
+	fmt.Fprintf(w, "==> Curfew %s serves the API at %s\n", version.Version, a.Address)
 	switch {
 	case cfg.Dev:
 		fmt.Fprintf(w, `

@@ -34,7 +34,7 @@ func (s *Server) revokeAll(ctx context.Context) error {
 	for {
 		left, err := s.left(ctx, mounts)
 		if err == nil && len(left) == 0 {
-			return nil
+			return s.leave(ctx)
 		}
 		tick, stop := s.clock.Timer(50 * time.Millisecond)
 		select {
@@ -58,6 +58,23 @@ func (s *Server) mounts(ctx context.Context) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// leave takes what the engine keeps in targets (B3): nobody will come back for
+// it.
+func (s *Server) leave(ctx context.Context) error {
+	var errs error
+	for _, withdrawn := range []bool{false, true} {
+		entries, err := s.store.List(ctx, store.KindMount, "", "", withdrawn, 10_000)
+		errs = errors.Join(errs, err)
+		for _, e := range entries {
+			errs = errors.Join(errs, s.engine.Disabled(ctx, e.ID))
+		}
+	}
+	if errs != nil {
+		return fmt.Errorf("leave the targets: %w", errs)
+	}
+	return nil
 }
 
 func (s *Server) left(ctx context.Context, mounts []string) ([]lease.Lease, error) {

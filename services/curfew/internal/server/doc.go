@@ -5,15 +5,20 @@
 // # Start
 //
 //	store ─▶ seal ─▶ HTTP API
-//	            └─ initialised? ─▶ stream ─▶ auditor ─▶ publisher ─▶ revoker
+//	            └─ initialised? ─▶ stream ─▶ auditor ─▶ recovered? ─▶ home ─▶ publisher ─▶ revoker
 //
-// The API answers from the first moment on; until the installation is
-// initialised it offers sys/init and nothing else. With auto_init the first
-// start initialises itself: it makes the key file, writes the root token to
-// <data_dir>/root-token and commits the installation last, so that a crash in
-// between is repeated, not half done. A key file that does not belong to the
-// store, or is missing while the store is initialised, ends the start: nothing
-// is made anew over it.
+// Until the installation is initialised the API offers sys/init and nothing
+// else. Where it is, nothing is served, numbered or revoked before the auditor
+// has compared the store with its record, and brought it up to that where it was
+// restored from an older copy (A7). A store that lives elsewhere than when it ran
+// last may be a copy: then stray sweeps only report until a person has confirmed
+// (B3).
+//
+// With auto_init the first start initialises itself: it makes the key file, writes
+// the root token to <data_dir>/root-token and commits the installation last, so
+// that a crash in between is repeated, not half done. A key file that does not
+// belong to the store, or is missing while the store is initialised, ends the
+// start: nothing is made anew over it.
 //
 // # Stop
 //

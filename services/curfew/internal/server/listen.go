@@ -2,19 +2,16 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log" //nolint:depguard // the one way to reach the lines of http.Server
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/rs/zerolog"
-
+	"github.com/curfew-project/curfew/services/internal/listener"
+	"github.com/curfew-project/curfew/services/internal/unseal"
 	"github.com/curfew-project/curfew/shared/bus/jetstream"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -31,71 +28,22 @@ type Announcement struct {
 	StreamFile  string // file with their password
 }
 
-// listen opens the API's address; with TLS unless the configuration says not
-// to.
-func (s *Server) listen(ctx context.Context) (net.Listener, error) {
-	l := s.cfg.Listener
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", l.Address)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	if l.Plain {
-		return listener, nil
-	}
-	pair, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("load the listener's certificate: %w", err), listener.Close())
-	}
-	return tls.NewListener(listener, &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-	}), nil
-}
-
 // serve answers requests until its turn to stop comes.
-func (s *Server) serve(ctx context.Context, listener net.Listener) {
-	server := s.issuer.Server()
-	server.RegisterOnShutdown(func() { // open streams would hold the stop up
+func (s *Server) serve(ctx context.Context, l net.Listener) {
+	drain := func() { // open streams would hold the stop up
 		if a := s.audit.Load(); a != nil {
 			a.Drain()
 		}
+	}
+	s.life.Run(ctx, "api", func(ctx context.Context) error {
+		return listener.Serve(ctx, s.issuer.Server(), l, drain, s.part("api"))
 	})
-	// What clients do wrong below HTTP, such as a broken handshake.
-	server.ErrorLog = log.New(debugLog{s.part("api")}, "", 0)
-	s.life.run(ctx, "api", func(ctx context.Context) error {
-		stopped := make(chan error, 1)
-		context.AfterFunc(ctx, func() {
-			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin/3)
-			defer cancel()
-			err := server.Shutdown(within)
-			if errors.Is(err, context.DeadlineExceeded) { // streams and slow clients
-				err = server.Close()
-			}
-			stopped <- err
-		})
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return <-stopped
-	})
-}
-
-// debugLog takes the lines of [http.Server]'s own log.
-type debugLog struct{ log zerolog.Logger }
-
-func (d debugLog) Write(line []byte) (int, error) {
-	d.log.Debug().Str("error", strings.TrimSpace(string(line))).Msg("connection failed")
-	return len(line), nil
 }
 
 func (s *Server) announcement(addr net.Addr) Announcement {
-	scheme := "https://"
-	if s.cfg.Listener.Plain {
-		scheme = "http://"
-	}
-	a := Announcement{Address: scheme + addr.String(), RootToken: s.cfg.DevToken}
+	a := Announcement{Address: listener.URL(s.cfg.Listener, addr), RootToken: s.cfg.DevToken}
 	select {
-	case <-s.install.ready:
+	case <-s.install.Ready():
 		a.Initialized = true
 	default:
 	}
@@ -115,7 +63,7 @@ func (s *Server) subscriberPassword() (secret.Value, error) {
 	text, err := os.ReadFile(s.subscriberFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		text = []byte(lease.RandomBase62(32))
-		err = writePrivate(s.subscriberFile(), append(text, '\n'))
+		err = unseal.WritePrivate(s.subscriberFile(), append(text, '\n'))
 	}
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("password of subscribers: %w", err)

@@ -15,7 +15,11 @@ import (
 	"github.com/curfew-project/curfew/auditor"
 	"github.com/curfew-project/curfew/issuer"
 	"github.com/curfew-project/curfew/revoker"
-	"github.com/curfew-project/curfew/services/curfew/internal/config"
+	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/lifecycle"
+	"github.com/curfew-project/curfew/services/internal/listener"
+	"github.com/curfew-project/curfew/services/internal/unseal"
+	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/bus/jetstream"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
@@ -28,9 +32,6 @@ import (
 	"github.com/curfew-project/curfew/shared/store/sqlite"
 )
 
-// Version of the program.
-const Version = "0.1.0"
-
 // process names this process where the embedded form has only one.
 const process = "server"
 
@@ -39,11 +40,11 @@ type Server struct {
 	cfg   config.Config
 	clock clock.Clock
 	log   zerolog.Logger
-	life  *lifecycle
+	life  *lifecycle.Lifecycle
 
 	store   *sqlite.Store
 	engine  *database.Engine
-	install *installation
+	install *unseal.Installation
 	issuer  *issuer.Issuer
 	audit   atomic.Pointer[auditor.Auditor]
 	// Stream is the URL for subscribers; set when the roles run.
@@ -52,7 +53,7 @@ type Server struct {
 
 // New opens the store and wires the API; nothing runs yet.
 func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, clock: c, log: log, life: newLifecycle(c, log)}
+	s := &Server{cfg: cfg, clock: c, log: log, life: lifecycle.New(c, log)}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
@@ -60,26 +61,26 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 	if s.store, err = sqlite.Open(ctx, filepath.Join(cfg.DataDir, "store"), c, sqlite.Config{}); err != nil {
 		return nil, err
 	}
-	s.life.onStop("store", func(context.Context) error { return s.store.Close() }) //nolint:contextcheck // closing waits for what is under way
-	s.install = newInstallation(s.store, cfg.KeyFile, cfg.AutoInit)
+	s.life.OnStop("store", func(context.Context) error { return s.store.Close() }) //nolint:contextcheck // closing waits for what is under way
+	s.install = unseal.New(s.store, unseal.Config{KeyFile: cfg.KeyFile, Auto: cfg.AutoInit, StorageType: "sqlite"})
 	if s.engine, err = database.New(database.Deps{Store: s.store, Sealer: s.install, Clock: c, Log: log}, database.Config{Program: process}); err != nil {
-		return nil, errors.Join(err, s.life.stop(ctx))
+		return nil, errors.Join(err, s.life.Stop(ctx))
 	}
-	s.life.onStop("targets", s.engine.Close)
+	s.life.OnStop("targets", s.engine.Close)
 	s.issuer, err = issuer.New(issuer.Deps{
 		Store: s.store, Engines: s.engines(), Seal: s.install, Keys: s.install, Clock: c, Log: log,
 	}, issuer.Config{
-		Version: Version, DefaultTTL: cfg.TTL.Default, MaxTTL: cfg.TTL.Max,
+		Version: version.Version, DefaultTTL: cfg.TTL.Default, MaxTTL: cfg.TTL.Max,
 		MaxBacklog: cfg.Limits.Backlog, MaxInFlight: int(cfg.Limits.InFlight),
 		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)},
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.life.stop(ctx))
+		return nil, errors.Join(err, s.life.Stop(ctx))
 	}
-	s.install.root = func(ctx context.Context, text secret.Value) error {
+	s.install.Roots(func(ctx context.Context, text secret.Value) error {
 		_, err := s.issuer.RootToken(ctx, text, lease.System("system:init"))
 		return err
-	}
+	})
 	return s, nil
 }
 
@@ -103,11 +104,11 @@ func (s *Server) Run(ctx context.Context, announce func(Announcement)) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil // asked to stop while it started: that is no failure
 	}
-	return errors.Join(err, s.life.stop(ctx))
+	return errors.Join(err, s.life.Stop(ctx))
 }
 
 func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
-	known, err := s.install.load(ctx)
+	known, err := s.install.Load(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,28 +117,28 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 			return err
 		}
 	}
-	s.life.run(ctx, "issuer", s.issuer.Run)
-	listener, err := s.listen(ctx)
+	s.life.Run(ctx, "issuer", s.issuer.Run)
+	l, err := listener.Open(ctx, s.cfg.Listener)
 	if err != nil {
 		return err
 	}
 	select {
-	case <-s.install.ready:
+	case <-s.install.Ready():
 		if err := s.startRoles(ctx); err != nil {
-			return errors.Join(err, listener.Close())
+			return errors.Join(err, l.Close())
 		}
-		s.serve(ctx, listener)
-		announce(s.announcement(listener.Addr()))
+		s.serve(ctx, l)
+		announce(s.announcement(l.Addr()))
 	default: // sys/init over the API starts the roles
-		s.serve(ctx, listener)
-		announce(s.announcement(listener.Addr()))
+		s.serve(ctx, l)
+		announce(s.announcement(l.Addr()))
 		select {
-		case <-s.install.ready:
+		case <-s.install.Ready():
 			if err := s.startRoles(ctx); err != nil {
 				return err
 			}
 		case <-ctx.Done():
-		case err := <-s.life.failed:
+		case err := <-s.life.Failed():
 			return err
 		case <-s.store.Fatal():
 			return errDisk
@@ -145,7 +146,7 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 	}
 	select {
 	case <-ctx.Done():
-	case err := <-s.life.failed:
+	case err := <-s.life.Failed():
 		return err
 	case <-s.store.Fatal():
 		return errDisk
@@ -157,9 +158,9 @@ var errDisk = fmt.Errorf("store: %w: the disk refused a commit", step.ErrFatal)
 
 func (s *Server) firstStart(ctx context.Context) error {
 	if s.cfg.Dev {
-		return s.install.initialise(ctx, s.cfg.DevToken)
+		return s.install.Initialise(ctx, s.cfg.DevToken)
 	}
-	return s.install.autoInit(ctx, s.tokenFile())
+	return s.install.AutoInit(ctx, s.tokenFile())
 }
 
 func (s *Server) tokenFile() string { return filepath.Join(s.cfg.DataDir, "root-token") }
@@ -175,21 +176,26 @@ func (s *Server) startRoles(ctx context.Context) error {
 		return fmt.Errorf("make the directory of the record: %w", err)
 	}
 	audit, err := auditor.New(ctx, auditor.Deps{Stream: bus, Store: s.store, Clock: s.clock, Log: s.part("auditor")},
-		auditor.Config{Dir: auditDir, Installation: s.install.id})
+		auditor.Config{Dir: auditDir, Installation: s.install.ID()})
 	if err != nil {
 		return err
 	}
-	s.life.run(ctx, "auditor", audit.Run)
 	s.audit.Store(audit)
+	// Whatever decides from the store starts after it (A7).
+	audit.Settle(ctx)
+	s.life.Run(ctx, "auditor", audit.Run)
+	if err := s.checkHome(ctx); err != nil {
+		return err
+	}
 
 	wake, release := s.store.Watch()
-	s.life.onStop("watch", func(context.Context) error { release(); return nil })
+	s.life.OnStop("watch", func(context.Context) error { release(); return nil })
 	publisher, err := publish.New(s.store, bus, wake, s.clock, s.part("publisher"), publish.Config{Owner: process})
 	if err != nil {
 		return err
 	}
 	publishing := step.New(s.clock, s.part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher)
-	s.life.run(ctx, "publisher", func(ctx context.Context) error {
+	s.life.Run(ctx, "publisher", func(ctx context.Context) error {
 		return errors.Join(publishing.Run(ctx), publisher.Close(context.WithoutCancel(ctx)))
 	})
 
@@ -199,17 +205,17 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.life.run(ctx, "janitor", step.New(s.clock, s.part("janitor"), step.Config{}, s.engine.Janitor()).Run)
-	s.life.run(ctx, "revoker", revoke.Run)
+	s.life.Run(ctx, "janitor", step.New(s.clock, s.part("janitor"), step.Config{}, s.engine.Janitor()).Run)
+	s.life.Run(ctx, "revoker", revoke.Run)
 	if s.cfg.Dev {
-		s.life.onStop("leases of dev mode", s.revokeAll)
+		s.life.OnStop("leases of dev mode", s.revokeAll)
 	}
 	return nil
 }
 
 func (s *Server) openStream(ctx context.Context) (*jetstream.Bus, error) {
 	cfg := jetstream.EmbedConfig{
-		Config: jetstream.Config{Source: "/curfew/" + s.install.id},
+		Config: jetstream.Config{Source: "/curfew/" + s.install.ID()},
 		Dir:    filepath.Join(s.cfg.DataDir, "nats"), Listen: s.cfg.NATS.Listen,
 	}
 	if cfg.Listen != "" {
@@ -224,7 +230,7 @@ func (s *Server) openStream(ctx context.Context) (*jetstream.Bus, error) {
 		return nil, err
 	}
 	s.stream.Store(&url)
-	s.life.onStop("stream", bus.Close)
+	s.life.OnStop("stream", bus.Close)
 	return bus, nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/curfew-project/curfew/services/curfew/internal/config"
+	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/store/sqlite"
 )
@@ -23,7 +23,7 @@ func configuration(t *testing.T) config.Config {
 	c := config.Default()
 	c.DataDir = t.TempDir()
 	c.Listener = config.Listener{Address: "127.0.0.1:0", Plain: true}
-	if err := c.Finish(); err != nil {
+	if err := c.Finish(config.Server); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/curfew-project/curfew/services/internal/child"
 )
 
 // Answer is what a command wrote.
@@ -26,7 +28,7 @@ func (s *Stage) Client(ctx context.Context, args ...string) (Answer, error) {
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := run(cmd)
+	err := child.Run(cmd)
 	answer := Answer{stdout.String(), stderr.String()}
 	if err != nil {
 		if ctx.Err() != nil {

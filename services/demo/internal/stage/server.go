@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/curfew-project/curfew/services/internal/child"
 	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/testkit/server"
 )
@@ -62,9 +63,9 @@ func (s *Stage) openServer(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the server's log: %w", err)
 	}
-	cmd := exec.Command(s.cfg.Curfew, "server", "-config="+s.Server.Config) //nolint:gosec,noctx // the program is ours, and ends in good order: child.stop
+	cmd := exec.Command(s.cfg.Curfew, "server", "-config="+s.Server.Config) //nolint:gosec,noctx // the program is ours, and ends in good order: child.Child.Stop
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.environ, s.Dir, log, log
-	s.process, err = start(cmd)
+	s.process, err = child.Start(cmd)
 	if err = errors.Join(err, log.Close()); err != nil { // the child has its own
 		return fmt.Errorf("start curfew server: %w", err)
 	}
@@ -87,7 +88,7 @@ func (s *Stage) await(ctx context.Context) error {
 		tick, stop := s.cfg.Clock.Timer(poll)
 		select {
 		case <-tick:
-		case <-s.process.ended:
+		case <-s.process.Ended():
 			stop()
 			return errors.New("it ended by itself")
 		case <-ctx.Done():
@@ -122,7 +123,7 @@ func (s *Stage) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if status != http.StatusOK || !s.process.running() {
+	if status != http.StatusOK || !s.process.Running() {
 		return fmt.Errorf("%w: %s (HTTP status %d)", ErrStranger, s.Server.URL, status)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/curfew-project/curfew/services/internal/child"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/testkit/find"
@@ -38,7 +39,7 @@ type Stage struct {
 	cfg      Config
 	environ  []string
 	postgres *server.Postgres
-	process  *child
+	process  *child.Child
 	port     *server.Port
 }
 
@@ -102,7 +103,7 @@ func (s *Stage) openTarget(ctx context.Context) error {
 func (s *Stage) Close(ctx context.Context) error {
 	var err error
 	if s.process != nil {
-		err = s.process.stop(ctx)
+		err = s.process.Stop(ctx, stopHangs)
 	}
 	if s.port != nil {
 		err = errors.Join(err, s.port.Close())

@@ -9,23 +9,22 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/curfew-project/curfew/services/internal/child"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/secret"
 )
 
 // alive is a child that does nothing for as long as the test lasts.
-func alive(t *testing.T) *child {
+func alive(t *testing.T) *child.Child {
 	t.Helper()
-	c, err := start(exec.Command("sleep", "600"))
+	c, err := child.Start(exec.Command("sleep", "600"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.stop(context.Background()); err != nil {
+		if err := c.Stop(context.Background(), stopHangs); err != nil {
 			t.Error(err)
 		}
 	})
@@ -44,7 +43,7 @@ func strangers(t *testing.T, statuses map[string]int) string {
 	return srv.URL
 }
 
-func at(t *testing.T, url string, process *child) *Stage {
+func at(t *testing.T, url string, process *child.Child) *Stage {
 	t.Helper()
 	dir := t.TempDir()
 	s := &Stage{
@@ -90,7 +89,7 @@ func TestStrangerIsRefused(t *testing.T) {
 	t.Run("our server has ended", func(t *testing.T) {
 		t.Parallel()
 		process := alive(t)
-		if err := process.stop(t.Context()); err != nil {
+		if err := process.Stop(t.Context(), stopHangs); err != nil {
 			t.Fatal(err)
 		}
 		s := at(t, strangers(t, nil), process)
@@ -111,26 +110,6 @@ func TestOurServerIsTaken(t *testing.T) {
 	}
 	if err := s.await(t.Context()); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestStopEndsAChildThatIgnoresIt(t *testing.T) {
-	t.Parallel()
-	ready := filepath.Join(t.TempDir(), "ready")
-	c, err := start(exec.Command("/bin/sh", "-c", "trap '' TERM; touch "+ready+"; while :; do sleep 1; done"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, err := os.Stat(ready); err != nil; _, err = os.Stat(ready) {
-		time.Sleep(time.Millisecond)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if err := c.stop(ctx); err == nil {
-		t.Error("a kill is not reported")
-	}
-	if c.running() {
-		t.Error("the child lives")
 	}
 }
 

@@ -22,6 +22,8 @@
 //
 // # Invariants
 //
+//   - B3: a mark is replaced in one transaction, which takes the role that bears
+//     it before it compares. Conflict means another mark, and nothing else.
 //   - B1: a creation commits only while the target's clock is before the
 //     deadline of every lease in its transaction. A lease that was never
 //     confirmed is gone only after the target's clock passed its deadline and

@@ -261,6 +261,46 @@ func TestRevocationOverACutConnection(t *testing.T) {
 	})
 }
 
+// Whatever the connection did: a mark that is reported as set is set, one that
+// is not may be, and whoever reads it can go on (B3).
+func TestMarkOverACutConnection(t *testing.T) {
+	t.Parallel()
+	everyCut(t, func(healthy, faulty *world) {
+		t := healthy.t
+		connection := lease.RandomBase62(20)
+		role := postgres.MarkRole(connection)
+		was := ""
+		for _, now := range []string{"first", "second"} {
+			err := faulty.SetMark(t.Context(), connection, was, now)
+			if err != nil {
+				if k := engine.AsError(err).Kind; k != engine.Unreachable {
+					t.Fatalf("%s: %v", k, err)
+				}
+			}
+			found, reading := healthy.Mark(t.Context(), connection)
+			if reading != nil {
+				t.Fatal(reading)
+			}
+			if found != now && (err == nil || found != was) {
+				t.Fatalf("after %v the mark is %q: %q was to be replaced by %q", err, found, was, now)
+			}
+			if found == "" && healthy.exists(role) {
+				t.Fatal("a mark that was not set left its role")
+			}
+			was = found
+		}
+		if err := healthy.SetMark(t.Context(), connection, was, "third"); err != nil {
+			t.Fatal(err)
+		}
+		if err := faulty.Unmark(t.Context(), connection); err == nil && healthy.exists(role) {
+			t.Fatal("reported as taken away, but it is there")
+		}
+		if err := healthy.Unmark(t.Context(), connection); err != nil || healthy.exists(role) {
+			t.Fatalf("the role is left: %v", err)
+		}
+	})
+}
+
 // Every session of Curfew is ended again and again while it works: each call
 // answers, and in the end nothing is left.
 func TestWorkWhileSessionsAreEnded(t *testing.T) {

@@ -1,0 +1,160 @@
+package recovery_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/curfew-project/curfew/auditor/internal/recovery"
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// A stream that is away, or stuck, keeps nothing waiting: what it gave counts,
+// and that there may be more is said.
+func TestStreamAway(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]func(*stream){
+		"away":  func(s *stream) { s.events, s.err = nil, errors.New("no responders") },
+		"part":  func(s *stream) { s.err = errors.New("no responders") },
+		"stuck": func(s *stream) { s.stuck = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			history(w)
+			broken(w.stream)
+			w.settle(w.auditor(w.fake, recovery.Config{Stream: 50 * time.Millisecond}))
+			want := lease.Active
+			if name == "away" {
+				want = ""
+			}
+			if l := w.lease("database/creds/r/in the stream"); l.State != want {
+				t.Errorf("what only the stream has is %q, want %q", l.State, want)
+			}
+			if l := w.lease("database/creds/r/ended"); l.State != lease.Revoking {
+				t.Errorf("what the ledger has is %q", l.State)
+			}
+			if r := w.reports(); len(r) != 1 || !strings.Contains(r[0].Reason, "only the stream") {
+				t.Errorf("the report says %+v", r)
+			}
+		})
+	}
+}
+
+// A store of which nobody knows what the stream had more does not go on with its
+// numbers.
+func TestStreamAwayAndNothingElseLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.active("a", "here")
+	w.append(true)
+	w.stream.err = errors.New("no responders")
+	if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if len(w.ledger[2]) == 0 || len(w.doubts()) != 1 {
+		t.Errorf("the second epoch has %d events, doubts %q", len(w.ledger[2]), w.doubts())
+	}
+}
+
+// What the store published of its own before it was found out is not lost, under
+// whatever number; nor is what comes twice.
+func TestStreamOfTheFork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.active("a", "here")
+	w.append(true)
+	copied := len(w.acts)
+	w.request("lost")
+	w.append(true)
+	w.publish()
+	w.restore(copied)
+	w.connection("of the fork")
+	for range 3 {
+		w.request("fork")
+	}
+	w.number()
+	w.stream.events = append(w.stream.events, w.stored(event.Position{Epoch: 1, Number: 3})...)
+	w.stream.events = append(w.stream.events, w.stream.events...)
+	w.settle(w.auditor(w.fake, recovery.Config{Batch: 3}))
+	if r := w.reports(); len(r) != 1 || r[0].LostCount != 0 || r[0].To != "1-4" {
+		t.Errorf("the report says %+v", r)
+	}
+}
+
+// The new epoch is greater than any that the stream has, but nobody can choose
+// it by publishing one.
+func TestEpochOfTheStream(t *testing.T) {
+	t.Parallel()
+	for last, want := range map[int64]int64{1: 2, 2: 3, 7: 8, 1 << 40: 2, 1<<63 - 1: 2} {
+		w := newWorld(t)
+		w.active("a", "here")
+		w.append(true)
+		copied := len(w.acts)
+		w.request("lost")
+		w.append(true)
+		w.publish()
+		w.stream.events = append(w.stream.events, event.Event{
+			Position: event.Position{Epoch: last, Number: 9}, Type: event.RequestServed, Time: w.clock.Now(), Subject: "another",
+		})
+		w.restore(copied)
+		w.settle(w.auditor(w.fake, recovery.Config{}))
+		if head, err := w.fake.Head(t.Context()); err != nil || head.Epoch != want {
+			t.Errorf("with %d in the stream the head is %s, %v; want epoch %d", last, head, err, want)
+		}
+	}
+}
+
+// What the ledger did not get before the store stepped back is in the stream
+// alone, and by now the ledger has other events under those numbers.
+func TestStreamAgainstTheLedger(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	id := w.active("a", "here")
+	w.append(true)
+	copied := len(w.acts)
+	w.end(id, true)
+	w.number()
+	w.publish()
+	w.restore(copied)
+	w.request("fork")
+	w.request("fork")
+	w.append(false)
+	if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "the publisher's proof", Lost: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if l := w.lease(id); l.State != lease.Revoking {
+		t.Errorf("what was revoked is %q", l.State)
+	}
+}
+
+// A ledger's entry that cannot be read is a loss, and hides nothing.
+func TestUnreadableEntries(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{16, 30} { // which both have; which the store has not
+		w := newWorld(t)
+		history(w)
+		w.ledger[1][n-1] = []byte("no event")
+		w.stream.events = nil
+		w.settle(w.auditor(w.fake, recovery.Config{}))
+		r := w.reports()
+		if len(r) != 1 || r[0].From != "1-17" {
+			t.Fatalf("entry %d: %+v", n, r)
+		}
+		named := false
+		for _, l := range r[0].Lost {
+			named = named || l.What == "entry" && l.ID == "1-30"
+		}
+		if named != (n == 30) {
+			t.Errorf("entry %d: lost %q", n, lost(r[0]))
+		}
+	}
+}
