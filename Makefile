@@ -16,7 +16,9 @@ TEST     := go test -race -shuffle=on -timeout=20m $(if $(RUN),-run='$(RUN)')
 EACH     := .ci/each-module
 CLEAN    := .ci/clean-env
 
-.PHONY: help check unit integration fault e2e test build demo bench lint fmt tidy tools servers clean
+E2E_DISTRIBUTED := CURFEW_E2E_FORM=distributed $(CLEAN) $(TEST) -count=1 -tags=e2e ./services/e2e
+
+.PHONY: help check unit integration fault e2e test build up down demo bench lint fmt tidy tools servers clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -45,13 +47,23 @@ integration: ## as unit, plus real Postgres, Redis and NATS; without a server a 
 fault: ## as unit, plus faults at every outbound call
 	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=fault ./...
 
-e2e: ## as unit, plus the built programs driven by foreign clients
+e2e: ## as unit, plus the built programs driven by foreign clients; FORM=distributed: those of many machines
+ifeq ($(FORM),distributed)
+	@$(E2E_DISTRIBUTED)
+else
 	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=e2e ./...
+endif
 
 # One pass over each module: a package is built once, and its unit,
-# conformance, integration, fault and end-to-end tests run together.
+# conformance, integration, fault and end-to-end tests run together. Then the
+# end-to-end tests once more, against the distributed form; also where the first
+# pass failed, so that one run shows everything.
 test: servers ## all tests with nothing skipped for want of a server; installs Postgres and Redis where allowed
-	@CURFEW_CI=1 $(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./...
+	@failed=0; \
+	export CURFEW_CI=1; \
+	$(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./... || failed=1; \
+	$(E2E_DISTRIBUTED) || failed=1; \
+	exit $$failed
 
 bench: ## benchmarks (RUN=pattern narrows)
 	@$(CLEAN) $(EACH) go test -run='^$$' -bench='$(or $(RUN),.)' -benchmem ./...
@@ -59,13 +71,26 @@ bench: ## benchmarks (RUN=pattern narrows)
 servers: ## find Postgres and Redis for the tests, or install them
 	@go run ./shared/testkit/servers -install
 
-# Into bin/: every folder of services/ that holds a program.
+# Into bin/: every folder of services/ that holds a program. The three roles are
+# named after the product.
 build: ## build the programs into bin/
 	@mkdir -p bin
 	@cd services && go build -buildvcs=false -trimpath -o ../bin/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...)
+	@cd bin && for role in issuer revoker auditor; do mv -f $$role curfew-$$role; done
 
-demo: build ## walk through the life of two leases on real servers (KEEP=1 leaves it running)
-	@$(CLEAN) bin/demo
+up: build ## run the distributed form: with containers, or FORM=local as processes on this machine
+ifeq ($(FORM),local)
+	@$(CLEAN) bin/local up -address=$(or $(ADDRESS),127.0.0.1:8200)
+else
+	@deploy/compose/secrets.sh
+	@docker compose up --build --wait
+endif
+
+down: ## stop what `make up` started with containers
+	@docker compose down
+
+demo: build ## walk through the life of two leases on real servers (KEEP=1 leaves it running; FORM=distributed)
+	@$(CLEAN) bin/demo $(if $(FORM),-form=$(FORM))
 
 tools: $(GOLANGCI) ## build the pinned linter into .cache/tools
 

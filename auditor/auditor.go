@@ -29,9 +29,10 @@ import (
 // ledgerDir is the ledger's below Config.Dir.
 const ledgerDir = "ledger"
 
-// stopWithin bounds the last words to the store; the ledger has a bound of its
-// own.
-const stopWithin = 5 * time.Second
+// stopWithin bounds each of the last two words to the store. Without them the
+// next auditor confirms, and waits for the lock to lapse; the ledger has a bound
+// of its own.
+const stopWithin = 2 * time.Second
 
 const (
 	// settleWithin bounds a start that has to compare store and record.
@@ -67,7 +68,7 @@ type Config struct {
 	Dir          string // of the catalogue, which is the auditor's own
 	LedgerDir    string // of the ledger, which auditors share; <Dir>/ledger
 	Installation string // id, [a-z0-9-]
-	Name         string // unique to the process; needed with Deps.Locks
+	Name         string // of the process, for people who look at the lock
 }
 
 // Auditor is the role. Make it with [New], run it with [Auditor.Run].
@@ -75,7 +76,7 @@ type Auditor struct {
 	ledger   *keeper
 	catalog  *catalog.Catalog
 	appender *appender.Appender
-	lead     *lead // nil: alone
+	election *election // nil: alone
 	clock    clock.Clock
 	log      zerolog.Logger
 	runner   *step.Runner
@@ -89,10 +90,17 @@ type Auditor struct {
 func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 	dir := cmp.Or(cfg.LedgerDir, filepath.Join(cfg.Dir, ledgerDir))
 	reader := ledger.NewReader(dir)
-	held, err := keep(ctx, reader, func(ctx context.Context) (opened, error) {
+	held := newKeeper(reader, d.Clock, func(ctx context.Context) (opened, error) {
 		return ledger.Open(ctx, ledger.Config{Dir: dir, Installation: cfg.Installation, Log: d.Log})
-	}, d.Locks == nil)
-	if err != nil {
+	})
+	var elected *election
+	if d.Locks != nil {
+		elected = &election{
+			locks: d.Locks, clock: d.Clock, log: d.Log, wake: step.NewSignal(),
+			owner: cfg.Name + "-" + lease.RandomBase62(8), hung: held.hung,
+		}
+		held.may = func() bool { return elected.current() != nil }
+	} else if err := held.hold(ctx); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -114,26 +122,27 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 		handler.Grown(p)
 		follower.Notify()
 	}
-	a := &Auditor{ledger: held, catalog: c, clock: d.Clock, log: d.Log, handler: handler}
+	a := &Auditor{ledger: held, catalog: c, election: elected, clock: d.Clock, log: d.Log, handler: handler}
 	a.appender = appender.New(held, d.Stream, d.Store, restorer, d.Clock, d.Log, appender.Config{}, grown)
-	var appending step.Step = a.appender
-	if d.Locks != nil {
-		a.lead = &lead{
-			locks: d.Locks, clock: d.Clock, log: d.Log, owner: cfg.Name + "-" + lease.RandomBase62(8),
-			appender: a.appender, release: a.release, grown: grown,
-			end: func() (event.Position, error) { return end(reader) },
+	steps := []step.Step{a.appender, follower}
+	paced := step.Config{MaxBackoff: 2 * time.Second} // what comes back is to be on record soon
+	if elected != nil {
+		steps = []step.Step{
+			elected,
+			&lead{election: elected, log: d.Log, appender: a.appender, release: held.release, runner: step.New(d.Clock, d.Log, paced, a.appender)},
+			&lookout{end: func() (event.Position, error) { return end(reader) }, grown: func(p event.Position) {
+				handler.Reached(p)
+				follower.Notify()
+			}},
+			follower,
 		}
-		appending = a.lead
 	}
-	// What comes back is to be on record soon.
-	a.runner = step.New(d.Clock, d.Log, step.Config{MaxBackoff: 2 * time.Second}, appending, follower)
+	a.runner = step.New(d.Clock, d.Log, paced, steps...)
 	return a, nil
 }
 
-// release gives the ledger up, for another auditor to take.
-func (a *Auditor) release(ctx context.Context) error {
-	return errors.Join(a.appender.Close(ctx), a.ledger.release(ctx))
-}
+// Appends reports whether this auditor is the one that appends; alone, it is.
+func (a *Auditor) Appends() bool { return a.election == nil || a.election.current() != nil }
 
 // end is the ledger's last entry as readers see it.
 func end(r *ledger.Reader) (event.Position, error) {
@@ -156,9 +165,12 @@ func end(r *ledger.Reader) (event.Position, error) {
 // before it starts what does that. A store that has lost commits, or is
 // suspended, is recovered. A start never waits for it longer than half a minute:
 // by then such a store is suspended, and Run goes on with the recovery. Where
-// the comparison could not be made the log says so, and Run makes it. Not for an
-// auditor that has first to be elected.
+// the comparison could not be made the log says so, and Run makes it. An auditor
+// that has first to be elected leaves it to Run.
 func (a *Auditor) Settle(ctx context.Context) {
+	if a.election != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	for try := 1; ; try++ {
@@ -195,17 +207,17 @@ func (a *Auditor) Run(ctx context.Context) error {
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
-// Close ends streams, confirms, and releases the ledger, in this order. It may
-// be called again; not while Run runs.
+// Close ends streams, confirms, releases the ledger, and lets another auditor
+// lead, in this order. It may be called again; not while Run runs.
 func (a *Auditor) Close(ctx context.Context) error {
 	a.Drain()
 	bounded, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
 	err := errors.Join(a.appender.Close(bounded), a.ledger.Close(ctx), a.catalog.Close())
-	if a.lead != nil {
+	if a.election != nil {
 		bounded, cancel := context.WithTimeout(ctx, stopWithin)
 		defer cancel()
-		err = errors.Join(err, a.lead.close(bounded))
+		err = errors.Join(err, a.election.resign(bounded))
 	}
 	return err
 }

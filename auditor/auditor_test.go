@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"github.com/curfew-project/curfew/auditor"
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
@@ -28,8 +27,6 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hang bounds what must happen some time; it decides nothing.
 const hang = time.Minute

@@ -32,11 +32,32 @@
 //	                         person restores the directory
 //	reader too slow          its stream is cut; it resumes by Last-Event-ID
 //
+// # Several that share a ledger
+//
+// Where auditors share a ledger's directory (Deps.Locks), one of them appends and
+// the others stand by: they serve readers, streams included, and see what is
+// appended within a quarter of a second. Two locks decide (D5):
+//
+//	in the store      elects. Trust in it lasts ten seconds from before the
+//	                  attempt that took or extended it; it is extended beside
+//	                  whatever the appender does, which may take minutes (A7)
+//	in the directory  flock with a fencing number that each checkpoint bears:
+//	                  whoever was elected appends once it has this one too
+//
+//	the one that appends          another takes over
+//	stops in order                at once
+//	dies, or its machine does     within ten seconds and a half; a network file
+//	                              system may keep a dead machine's flock longer
+//	does not reach the store      the same: it stops by itself before
+//	hangs in a write for 30 s     when the file system gives its flock away, or
+//	                              the write returns; until then nobody appends
+//	stands still (paused)         the same; when it goes on it starts no write
+//
+// The directory has to be on a file system whose flock and rename hold between
+// the machines (NFS from version 4 on). Each auditor has a catalogue of its own.
+//
 // # Who calls
 //
 // A program runs one [Auditor]. The ledger has one appender at a time: alone, New
-// fails while another process has its lock; [Verify] needs none. Several auditors
-// that share a ledger elect one that appends (Deps.Locks, D5): the others serve
-// readers, see what it appends within a quarter of a second, and take over when it
-// has ended, at once, or has died or cannot reach the store, within ten seconds.
+// fails while another process has its lock; [Verify] needs none.
 package auditor

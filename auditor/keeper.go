@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/curfew-project/curfew/auditor/internal/appender"
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
+	"github.com/curfew-project/curfew/shared/clock"
 )
 
 // opened is a ledger that is held for appending.
@@ -16,32 +19,35 @@ type opened interface {
 	Close(ctx context.Context) error
 }
 
+// hungAfter is how long a call of the ledger may take before nobody waits for
+// it: a batch takes milliseconds.
+const hungAfter = 30 * time.Second
+
+// errNotElected refuses to append while another auditor may.
+var errNotElected = errors.New("this auditor is not the one that appends")
+
 // keeper holds the ledger open. After an error that lasts until the ledger is
 // opened anew it gives the ledger up, and the next call opens it; who calls
 // paces the tries. So a disk that was full, a lock file that was removed, or a
 // directory that a person has put right needs no restart, and the process,
-// which may be the one that revokes, goes on (promise 5). Where another appender
-// has the ledger by then, opening fails with ledger.ErrLocked: this one stands by.
+// which may be the one that revokes, goes on (promise 5). While another appender
+// has the ledger, opening fails with ledger.ErrLocked.
 type keeper struct {
 	*ledger.Reader
-	open func(context.Context) (opened, error)
+	clock clock.Clock
+	open  func(context.Context) (opened, error)
+	may   func() bool // asked right before each call; nil: always
+
+	since atomic.Pointer[time.Time] // a call is under way; nil: none is
 
 	mu     sync.Mutex
 	held   opened // nil: to be opened
 	closed bool
 }
 
-// keep opens the ledger, now or at its first use.
-func keep(ctx context.Context, r *ledger.Reader, open func(context.Context) (opened, error), now bool) (*keeper, error) {
-	k := &keeper{Reader: r, open: open}
-	if !now {
-		return k, nil
-	}
-	var err error
-	if k.held, err = open(ctx); err != nil {
-		return nil, err
-	}
-	return k, nil
+// newKeeper returns a keeper of a ledger that its first use opens.
+func newKeeper(r *ledger.Reader, c clock.Clock, open func(context.Context) (opened, error)) *keeper {
+	return &keeper{Reader: r, clock: c, open: open}
 }
 
 // Append implements [appender.Ledger].
@@ -62,11 +68,18 @@ func (k *keeper) Next(ctx context.Context, epoch int64) (next int64, err error) 
 	return next, err
 }
 
+// hold opens the ledger now.
+func (k *keeper) hold(ctx context.Context) error {
+	return k.use(ctx, func(opened) error { return nil })
+}
+
 func (k *keeper) use(ctx context.Context, do func(opened) error) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closed {
+	defer k.enter()()
+	switch {
+	case k.closed:
 		return ledger.ErrClosed
+	case k.may != nil && !k.may():
+		return errNotElected
 	}
 	if k.held == nil {
 		held, err := k.open(ctx)
@@ -84,23 +97,37 @@ func (k *keeper) use(ctx context.Context, do func(opened) error) error {
 	return err
 }
 
+// enter lets one call at a time reach the ledger, and notes when it began.
+func (k *keeper) enter() (leave func()) {
+	k.mu.Lock()
+	now := k.clock.Now()
+	k.since.Store(&now)
+	return func() {
+		k.since.Store(nil)
+		k.mu.Unlock()
+	}
+}
+
+// hung reports whether a call takes so long that it may never return.
+func (k *keeper) hung() bool {
+	since := k.since.Load()
+	return since != nil && k.clock.Now().Sub(*since) > hungAfter
+}
+
 // release gives the ledger up until its next use.
 func (k *keeper) release(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.held == nil {
-		return nil
-	}
-	held := k.held
-	k.held = nil
-	return held.Close(ctx)
+	defer k.enter()()
+	return k.drop(ctx)
 }
 
 // Close gives the ledger up for good. It may be called again.
 func (k *keeper) Close(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.enter()()
 	k.closed = true
+	return k.drop(ctx)
+}
+
+func (k *keeper) drop(ctx context.Context) error {
 	if k.held == nil {
 		return nil
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
+	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
 // held is a ledger that fails as its test says.
@@ -36,21 +38,21 @@ func TestKeeperOpensAnew(t *testing.T) {
 			t.Parallel()
 			first, second := &held{err: c.err}, &held{}
 			answers := []any{first, errors.New("locked"), second}
-			k, err := keep(t.Context(), nil, func(context.Context) (opened, error) {
+			k := newKeeper(nil, clock.System{}, func(context.Context) (opened, error) {
 				a := answers[0]
 				answers = answers[1:]
 				if err, failed := a.(error); failed {
 					return nil, err
 				}
 				return a.(opened), nil
-			}, true)
-			if err != nil {
+			})
+			if err := k.hold(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if n, err := k.Append(t.Context(), 1, 7, nil); n != 7 || !errors.Is(err, c.err) {
 				t.Errorf("append: %d, %v; want the ledger's answer", n, err)
 			}
-			_, err = k.Next(t.Context(), 1)
+			_, err := k.Next(t.Context(), 1)
 			if anew := first.closed == 1 && len(answers) == 1; anew != c.anew {
 				t.Fatalf("opened anew: %t, want %t", anew, c.anew)
 			}
@@ -80,7 +82,57 @@ func TestKeeperOpensAnew(t *testing.T) {
 func TestKeeperFailsToOpen(t *testing.T) {
 	t.Parallel()
 	locked := errors.New("locked")
-	if k, err := keep(t.Context(), nil, func(context.Context) (opened, error) { return nil, locked }, true); k != nil || !errors.Is(err, locked) {
-		t.Errorf("keep: %v, %v", k, err)
+	k := newKeeper(nil, clock.System{}, func(context.Context) (opened, error) { return nil, locked })
+	if err := k.hold(t.Context()); !errors.Is(err, locked) {
+		t.Errorf("hold: %v", err)
+	}
+}
+
+// D5: who may not append does not even open the ledger, and asks anew each time.
+func TestKeeperAsksFirst(t *testing.T) {
+	t.Parallel()
+	may, opens := false, 0
+	k := newKeeper(nil, clock.System{}, func(context.Context) (opened, error) { opens++; return &held{}, nil })
+	k.may = func() bool { return may }
+	for _, may = range []bool{false, true, false} {
+		_, appended := k.Append(t.Context(), 1, 1, nil)
+		_, read := k.Next(t.Context(), 1)
+		if refused := errors.Is(appended, errNotElected) && errors.Is(read, errNotElected); refused == may {
+			t.Errorf("may: %t; append: %v, next: %v", may, appended, read)
+		}
+	}
+	if opens != 1 {
+		t.Errorf("the ledger was opened %d times", opens)
+	}
+}
+
+// A call that does not return is seen from beside it; one that has returned is
+// not held against the ledger.
+func TestKeeperHangs(t *testing.T) {
+	t.Parallel()
+	c := storetest.NewClock()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	k := newKeeper(nil, c, func(context.Context) (opened, error) {
+		close(entered)
+		<-leave
+		return &held{}, nil
+	})
+	if k.hung() {
+		t.Error("it hangs before it is used")
+	}
+	done := make(chan error, 1)
+	go func() { done <- k.hold(t.Context()) }()
+	<-entered
+	c.Advance(hungAfter)
+	if k.hung() {
+		t.Error("it hangs too soon")
+	}
+	c.Advance(1)
+	if !k.hung() {
+		t.Error("it does not hang")
+	}
+	close(leave)
+	if err := <-done; err != nil || k.hung() {
+		t.Errorf("hold: %v; it hangs: %t", err, k.hung())
 	}
 }

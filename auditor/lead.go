@@ -2,128 +2,96 @@ package auditor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/step"
-	"github.com/curfew-project/curfew/shared/store"
 )
 
-const (
-	// lockName elects the auditor that appends, and lockTTL is how long it is
-	// missed after a crash.
-	lockName = "auditor"
-	lockTTL  = 10 * time.Second
-	// lookEvery is how often one that stands by looks at the ledger and at the
-	// lock.
-	lookEvery  = 250 * time.Millisecond
-	lockWithin = 5 * time.Second
-)
-
-// lead lets one of several auditors append (D5). Two locks keep them apart: this
-// one in the store, which every machine sees, and the ledger's own, in its
-// directory, whose fencing number each checkpoint bears. An appender that lost
-// the first while it hung in a write still has the second, or finds at its next
-// batch that another has stamped it: the ledger never has two.
+// lead appends while this auditor is the elected one (D5). Two locks keep
+// several apart: the one in the store, which every machine sees ([election]), and
+// the ledger's own, in its directory, whose fencing number each checkpoint bears.
+// An appender that loses the first while it hangs in a write still has the
+// second, so that no other can write; once it goes on, it starts no further
+// write (keeper.may), and gives the ledger up.
 type lead struct {
-	locks    store.Locks
-	clock    clock.Clock
+	election *election
 	log      zerolog.Logger
-	owner    string
-	appender step.Step
-	release  func(context.Context) error    // gives the ledger up
-	end      func() (event.Position, error) // the ledger's last entry
-	grown    func(event.Position)           // the ledger has it
-	last     event.Position                 // that readers were told of
-
-	lock    store.Lock
-	held    bool
-	nextTry time.Time // of the lock: to take it, or to extend it
-	until   time.Time // trust in it ends, counted from before the attempt
+	appender interface {
+		// Leave forgets what is only good while this auditor appends.
+		Leave() error
+	}
+	runner  *step.Runner // of the appender
+	release func(context.Context) error
 }
 
 // Name implements [step.Step].
 func (l *lead) Name() string { return "lead" }
 
-// Do implements [step.Step]: it appends where this auditor leads, else shows
-// readers what another has appended.
+// Wake implements [step.Waker].
+func (l *lead) Wake() <-chan struct{} { return l.election.wake }
+
+// Do implements [step.Step]: it appends as long as a term lasts, a recovery of
+// the store (A7) included.
 func (l *lead) Do(ctx context.Context) (time.Duration, error) {
-	err := l.elect(ctx)
-	if l.held && l.clock.Now().Before(l.until) {
-		rest, failed := l.appender.Do(ctx)
-		return min(rest, lockTTL/4), failed
+	t := l.election.current()
+	if t == nil {
+		return lockTTL, nil // the next term wakes
 	}
-	if l.held {
-		l.log.Warn().AnErr("reason", err).Msg("the lock of the appender was lost; standing by")
-		l.standBy(ctx)
+	l.log.Info().Int64("fence", t.lock.Fence).Msg("this auditor appends")
+	if err := l.serve(ctx, t); err != nil || ctx.Err() != nil {
+		return 0, err // at a stop Close gives everything up, in order
 	}
-	if err != nil {
-		return 0, err
+	l.log.Warn().Int64("fence", t.lock.Fence).Msg("this auditor does not append any more: its lock was lost")
+	if err := errors.Join(l.appender.Leave(), l.release(ctx)); err != nil {
+		return 0, fmt.Errorf("give the ledger up: %w", err)
 	}
-	return lookEvery, l.follow()
+	return 0, nil
 }
 
-// elect takes or keeps the lock.
-func (l *lead) elect(ctx context.Context) error {
-	now := l.clock.Now()
-	if now.Before(l.nextTry) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, lockWithin)
+// serve runs the appender until the term or ctx ends.
+func (l *lead) serve(ctx context.Context, t *term) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	lock, ok, err := l.locks.Acquire(ctx, lockName, l.owner, lockTTL)
-	if err != nil {
-		return fmt.Errorf("take the appender's lock: %w", err)
-	}
-	l.nextTry = now.Add(lookEvery)
-	switch {
-	case !ok:
-		l.until = time.Time{}
-		return nil
-	case !l.held:
-		l.log.Info().Int64("fence", lock.Fence).Msg("this auditor appends")
-	case lock.Fence != l.lock.Fence: // another had it meanwhile
-		l.standBy(ctx)
-	}
-	l.lock, l.held, l.until, l.nextTry = lock, true, now.Add(lockTTL), now.Add(lockTTL/4)
-	return nil
+	wg.Go(func() {
+		l.election.await(ctx, t)
+		cancel()
+	})
+	return l.runner.Run(ctx)
 }
 
-// standBy gives the ledger up, for another to take.
-func (l *lead) standBy(ctx context.Context) {
-	l.held = false
-	if err := l.release(ctx); err != nil {
-		l.log.Warn().Err(err).Msg("the ledger was not closed in order")
-	}
+// lookEvery is how often an auditor that shares its ledger looks for what
+// another has appended.
+const lookEvery = 250 * time.Millisecond
+
+// lookout tells readers what another auditor has appended.
+type lookout struct {
+	end   func() (event.Position, error) // the ledger's last entry
+	grown func(event.Position)
 }
 
-// follow tells readers what is new.
-func (l *lead) follow() error {
+// Name implements [step.Step].
+func (l *lookout) Name() string { return "lookout" }
+
+// Do implements [step.Step].
+func (l *lookout) Do(context.Context) (time.Duration, error) {
 	p, err := l.end()
 	if err != nil {
-		return fmt.Errorf("look at the ledger: %w", err)
+		return 0, fmt.Errorf("look at the ledger: %w", err)
 	}
-	if l.last.Before(p) {
-		l.last = p
-		l.grown(p)
-	}
-	return nil
+	l.grown(p)
+	return lookEvery, nil
 }
 
-// close lets another auditor lead at once. The ledger is closed before.
-func (l *lead) close(ctx context.Context) error {
-	if !l.held {
-		return nil
-	}
-	l.held = false
-	if err := l.locks.Release(ctx, l.lock); err != nil {
-		return fmt.Errorf("give up the appender's lock: %w", err)
-	}
-	return nil
-}
-
-var _ step.Step = (*lead)(nil)
+var (
+	_ step.Step  = (*lead)(nil)
+	_ step.Waker = (*lead)(nil)
+	_ step.Step  = (*lookout)(nil)
+)

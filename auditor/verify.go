@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
@@ -14,13 +15,15 @@ import (
 // printed.
 var ErrDamaged = errors.New("the ledger is damaged")
 
-// Verify recomputes the ledger in dir (an auditor's Config.Dir) from the bytes
-// of its entries and prints what it found to w. key is the public key in text
+// Verify recomputes the ledger in dir (an auditor's Config.Dir or LedgerDir) from
+// the bytes of its entries and prints what it found to w. key is the public key in text
 // form, kept outside; empty: the one in the directory, which shows accidents
 // but not a forger. Each earlier checkpoint must be a prefix of today's ledger.
 // It needs no lock and may run beside a running auditor.
 func Verify(ctx context.Context, dir, key string, earlier [][]byte, w io.Writer) error {
-	dir = filepath.Join(dir, ledgerDir)
+	if below := filepath.Join(dir, ledgerDir); isDir(below) {
+		dir = below
+	}
 	pub, err := publicKey(dir, key)
 	if err != nil {
 		return err
@@ -43,6 +46,11 @@ func Verify(ctx context.Context, dir, key string, earlier [][]byte, w io.Writer)
 	}
 	fmt.Fprintln(w, "the ledger is what was signed")
 	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 func publicKey(dir, text string) (ledger.PublicKey, error) {

@@ -1,12 +1,14 @@
 package issuer_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/curfew-project/curfew/issuer"
 	"github.com/curfew-project/curfew/shared/engine/enginetest"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/installation"
@@ -23,6 +25,18 @@ func (w *world) resume() {
 	must(w.t, w.fake.Resume(w.t.Context(), 0, event.Position{}, store.Write{}))
 }
 
+// run does the issuer's background work until the test ends.
+func (w *world) run() {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.issuer.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		must(w.t, <-ended)
+	})
+}
+
 // installation is the data of sys/installation.
 func (w *world) installation() map[string]any {
 	w.t.Helper()
@@ -34,6 +48,7 @@ func (w *world) installation() map[string]any {
 func TestSuspended(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.run()
 	w.pipeline()
 	kept, given := w.creds(), w.creds()
 	child := w.token(`{"ttl":"1h"}`).Auth.ClientToken
@@ -123,11 +138,12 @@ func TestSuspendedWhileRenewing(t *testing.T) {
 func TestInstallation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.run()
 	ctx := t.Context()
 	w.refused(w.as("", "GET", "sys/installation", ""), 403, "permission denied")
 	w.ok(w.do("DELETE", "sys/installation", ""), 405)
 	if text := string(w.json("sys/installation")); text !=
-		`{"contested":[],"doubts":[],"id":"6315a266-0021-c10a-e55a-784f32f63b7f","recoveries":[],"strays":[],`+
+		`{"contested":[],"doubts":[],"id":"6315a266-0021-c10a-e55a-784f32f63b7f","processes":[],"recoveries":[],"strays":[],`+
 			`"suspended":false,"suspended_reason":"","suspended_since":null,"sweeping":"acting"}` {
 		t.Errorf("an installation in order is %s", text)
 	}
@@ -140,8 +156,14 @@ func TestInstallation(t *testing.T) {
 	must(t, err)
 	_, err = w.fake.Write(ctx, store.Write{Puts: []store.Entry{report}})
 	must(t, err)
+	at := w.clock.Now()
+	must(t, installation.Beat(ctx, w.fake, installation.Process{
+		Name: "one-7", Program: "curfew-revoker", Version: "1.2.4", Started: at.Add(-time.Hour), Seen: at, Skew: -1234567 * time.Microsecond,
+	}))
 	data := w.installation()
 	for key, want := range map[string]string{
+		"processes": `[{"clock_skew_ms":-1234,"name":"one-7","program":"curfew-revoker","seen":"` + at.Format(time.RFC3339Nano) +
+			`","started":"` + at.Add(-time.Hour).Format(time.RFC3339Nano) + `","version":"1.2.4"}]`,
 		"sweeping":  `"reporting"`,
 		"doubts":    `["it was moved"]`,
 		"contested": `[{"connection":"my-postgres","found":"curfew:other:7","mount":"database/","target":"target-1"}]`,
@@ -155,7 +177,7 @@ func TestInstallation(t *testing.T) {
 		}
 	}
 	eventually(t, "health says doubted", func() bool {
-		return strings.HasSuffix(w.ok(w.do("GET", "sys/health", ""), 200).body, `,"doubted":true}`+"\n")
+		return strings.HasSuffix(w.ok(w.do("GET", "sys/health", ""), 200).body, `,"clock_skew_ms":1234,"doubted":true}`+"\n")
 	})
 
 	w.refused(w.as("", "PUT", "sys/installation/confirm", ""), 403, "permission denied")
@@ -226,4 +248,59 @@ func TestConfirmationIsNotCommitted(t *testing.T) {
 	if n := len(w.events(event.InstallationConfirmed)); n != 1 {
 		t.Errorf("%d confirmations on record", n)
 	}
+}
+
+// Where the store is silent, health says so soon and answers at once, whatever
+// codes the question wishes for; it says so no more when the store is back.
+// Nobody who asks makes the store be read.
+func TestHealthWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	w.store.Break(storetest.Fault{Method: "Suspension"})
+	eventually(t, "health says that the store is away", func() bool { return w.as("", "GET", "sys/health", "").code == 503 })
+	for _, query := range []string{"", "?sealedcode=299&uninitcode=298&activecode=200&standbyok=true"} {
+		r := w.as("", "GET", "sys/health"+query, "")
+		w.refused(r, 503, "the store does not answer")
+		if r.header.Get("Retry-After") != "1" {
+			t.Errorf("headers %v", r.header)
+		}
+	}
+	if r := w.as("", "HEAD", "sys/health", ""); r.code != 503 || r.body != "" {
+		t.Errorf("HEAD: %d %q", r.code, r.body)
+	}
+	w.ok(w.as("", "GET", "sys/seal-status", ""), 200) // it is not sealed
+	calls := w.store.Calls("Now") + w.store.Calls("List") + w.store.Calls("Entry")
+	for range 100 {
+		w.as("", "GET", "sys/health", "")
+	}
+	if n := w.store.Calls("Now") + w.store.Calls("List") + w.store.Calls("Entry"); n != calls {
+		t.Errorf("the store was read %d times for health", n-calls)
+	}
+	w.store.Break()
+	eventually(t, "health is well again", func() bool { return w.as("", "GET", "sys/health", "").code == 200 })
+}
+
+// What load balancers ask all the time is logged for who debugs, with its path;
+// initialising is not one of that.
+func TestProbesAreDebugLines(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	from := len(w.logs.String())
+	for _, sealed := range []bool{false, true} {
+		w.seal.set(func(s *issuer.SealStatus) { s.Initialized, s.Sealed = !sealed, sealed })
+		for _, path := range []string{"sys/health", "sys/seal-status", "sys/leader", "sys/init"} {
+			w.as("", "GET", path, "")
+			w.as("", "HEAD", path, "")
+			eventually(t, "a line of "+path, func() bool { return strings.Contains(w.logs.String()[from:], `"path":"`+path+`"`) })
+		}
+	}
+	for _, line := range strings.Split(strings.TrimSpace(w.logs.String()[from:]), "\n") {
+		if !strings.HasPrefix(line, `{"level":"debug",`) {
+			t.Errorf("a probe's line is %s", line)
+		}
+	}
+	from = len(w.logs.String())
+	w.ok(w.as("", "PUT", "sys/init", ""), 200)
+	eventually(t, "initialising is logged", func() bool { return strings.Contains(w.logs.String()[from:], `{"level":"info",`) })
 }

@@ -132,13 +132,14 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	book := leases.New(d.Store, engines, d.Clock, d.Log, leases.Config{
 		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
 	})
-	desk := operator.New(d.Store, d.Seal, engines, d.Clock)
+	desk := operator.New(d.Store, d.Seal, engines)
+	watch := operator.NewWatch(d.Store, d.Clock, d.Log)
 	parts := api.Parts{
 		Clock: d.Clock, Log: d.Log, Engines: engines,
 		Tokens: registry, Leases: book, Recorder: recorder,
 		Mounts:  mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
 		Issuing: issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
-		Status:  status.New(d.Seal, desk, d.Clock, cfg.Version), Operator: desk,
+		Status:  status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
 	}
 	return &Issuer{
 		clock: d.Clock, log: d.Log, tokens: registry, recorder: recorder,
@@ -146,7 +147,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
 			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
 		}),
-		runner: step.New(d.Clock, d.Log, step.Config{}, recorder),
+		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch),
 	}, nil
 }
 
@@ -166,7 +167,8 @@ func (i *Issuer) Server() *http.Server {
 }
 
 // Run does the issuer's background work until ctx ends, and commits what is
-// left of it. Requests are served with or without it.
+// left of it. Requests are served with or without it; health then knows nothing of
+// the store.
 func (i *Issuer) Run(ctx context.Context) error {
 	return errors.Join(i.runner.Run(ctx), i.recorder.Flush(ctx))
 }

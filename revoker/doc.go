@@ -27,6 +27,7 @@
 //
 //	indexer    stream → index             wake-ups
 //	upcoming   store  → index             what falls due within the window
+//	drift      store  ↔ index             what the index lacks of it (D2)
 //	overdue    store  → index             what everything else forgot, each second
 //	claimer    index  → flights           a batch of one target at a time
 //	lapse      claims that ran out
@@ -44,6 +45,9 @@
 //	               lease from the record is ended by the target's safe default
 //	copy at work   strays are reported, here and there, until a person confirms
 //	target away    its leases wait; others do not notice
-//	index away     the overdue sweep feeds an index of the process's own
+//	index away     the overdue sweep feeds an index of the process's own; what it
+//	               lacks is not known until it is back
+//	index emptied  what falls due within the window is there again after two looks,
+//	               the rest as it enters the window; until then the sweep
 //	process dies   claims lapse; every effect is repeatable (C7)
 package revoker

@@ -50,7 +50,14 @@ type Config struct {
 	// where Index is shared and may be away; nil: it feeds Index.
 	Fallback expiry.Index
 
-	Window      time.Duration // how far ahead the index knows; 1 min
+	// Observer is told what operators want to see; nil: [Nop].
+	Observer Observer
+	// Ahead is how far ahead the index learns of leases by their events: at least
+	// Window, which is the default and fits an index in memory; [Everything] fits
+	// one that is shared (D2).
+	Ahead time.Duration
+
+	Window      time.Duration // how far ahead the store is read; 1 min
 	Overdue     time.Duration // between looks at the store; 1 s
 	Batch       int           // leases of a flight; 128
 	Flights     int           // of one target at a time; 16
@@ -64,6 +71,9 @@ type Config struct {
 	// shows that the demonstration fails without a revoker.
 	Paused bool
 }
+
+// Everything is a [Config.Ahead] without end.
+const Everything = index.Everything
 
 // Revoker is the role. Make it with [New], run it with [Revoker.Run].
 type Revoker struct {
@@ -99,20 +109,24 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 			sweepers[e.Type()] = s
 		}
 	}
+	if cfg.Observer == nil {
+		cfg.Observer = Nop{}
+	}
 	r := &Revoker{deps: d}
 	nudge := func() { r.claimer.Nudge() }
 	feed := index.NewFeeder(d.Index, nudge)
 	recall := index.NewRecaller(d.Store, now, feed)
-	worker := work.New(d.Store, revokers, now, d.Log)
+	worker := work.New(watched{d.Store, cfg.Observer}, revokers, now, d.Log)
 	r.claimer = claim.New(worker, recall, now, d.Clock, d.Log,
 		claim.Config{Batch: cfg.Batch, Flights: cfg.Flights, Hold: cfg.Hold}, indexes...)
-	icfg := index.Config{Window: cfg.Window, Every: cfg.Overdue}
+	icfg := index.Config{Window: cfg.Window, Ahead: cfg.Ahead, Every: cfg.Overdue}
+	upcoming := index.NewUpcoming(d.Store, now, feed, icfg)
 	r.indexer = index.NewIndexer(d.Stream, d.Store, now, feed, recall, "indexer-"+cfg.Name, icfg)
 
 	strays := step.NewSignal()
 	steps := []step.Step{
 		r.indexer,
-		index.NewUpcoming(d.Store, now, feed, icfg),
+		upcoming,
 		index.NewOverdue(d.Store, now, index.NewFeeder(overdue, nudge), icfg),
 		&sweep.Barriers{Store: d.Store, Time: now, Keep: cfg.KeepBarrier, Every: cfg.SweepEvery},
 		&sweep.Mounts{Store: d.Store, Every: cfg.SweepEvery, Disabled: disabled(byType)},
@@ -123,6 +137,10 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 		&sweep.Owners{Store: d.Store, Engines: sweepers, Every: 10 * time.Minute},
 		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery, Changed: strays.Set},
 		&sweep.Prune{Store: d.Store, Time: now, Keep: cfg.KeepEnded, Every: time.Minute},
+	}
+	if x, ok := d.Index.(index.Compared); ok {
+		told := func(d index.Difference) { cfg.Observer.Compared(Drift(d)) }
+		steps = append(steps, index.NewDrift(d.Store, x, now, feed, upcoming, told, icfg))
 	}
 	for _, x := range indexes {
 		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery})

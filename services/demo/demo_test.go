@@ -11,10 +11,26 @@ import (
 	"testing"
 )
 
+// inForms runs a test of the demo in both forms.
+func inForms(t *testing.T, test func(t *testing.T, flags ...string)) {
+	t.Helper()
+	for _, form := range []string{oneMachine, distributed} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			test(t, "-form="+form)
+		})
+	}
+}
+
 // The demo must meet only what it started, whatever its user has configured.
 func TestDemoTellsTheWholeStory(t *testing.T) {
 	t.Parallel()
-	d := start(t, "",
+	inForms(t, tellsTheWholeStory)
+}
+
+func tellsTheWholeStory(t *testing.T, flags ...string) {
+	t.Helper()
+	d := play(t, flags,
 		"VAULT_ADDR=http://127.0.0.1:1", "VAULT_TOKEN=hvs.foreign-setting", "VAULT_NAMESPACE=foreign-setting", "VAULT_FORMAT=yaml", "BAO_ADDR=http://127.0.0.1:1",
 		"CURFEW_ADDR=http://127.0.0.1:1", "CURFEW_TOKEN=foreign-setting", "CURFEW_DATA_DIR=/nonexistent", "CURFEW_LISTEN_ADDRESS=127.0.0.1:1",
 		"PGHOST=/nonexistent", "PGPORT=1", "PGUSER=foreign-setting", "PGSSLMODE=verify-full", "PGSERVICE=foreign-setting", "PGOPTIONS=-c default_transaction_read_only=on",
@@ -44,14 +60,17 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 
 func TestDemoFailsWithoutRevoker(t *testing.T) {
 	t.Parallel()
-	d := start(t, "", "CURFEW_DEMO_PAUSED=1")
-	d.end(t, 1)
-	if said := d.errOut.String(); !strings.Contains(said, "FAILED: step 7 (Revoke the other)") {
-		t.Errorf("it does not name the step that failed:\n%s", said)
-	}
-	if strings.Contains(d.out.String(), "Both credentials are gone") {
-		t.Error("it tells the end of the story")
-	}
+	inForms(t, func(t *testing.T, flags ...string) {
+		t.Helper()
+		d := play(t, flags, "CURFEW_DEMO_PAUSED=1")
+		d.end(t, 1)
+		if said := d.errOut.String(); !strings.Contains(said, "FAILED: step 7 (Revoke the other)") {
+			t.Errorf("it does not name the step that failed:\n%s", said)
+		}
+		if strings.Contains(d.out.String(), "Both credentials are gone") {
+			t.Error("it tells the end of the story")
+		}
+	})
 }
 
 // Each of these stands in for a Curfew that is broken in one place: some fail,
@@ -99,20 +118,28 @@ func TestDemoWithABrokenServer(t *testing.T) {
 // ^C at any time leaves nothing behind.
 func TestDemoCleansUpAfterInterrupt(t *testing.T) {
 	t.Parallel()
-	for _, when := range []string{"Looking for Postgres", "== 1/10", "Its session is still in its query"} {
-		t.Run(when, func(t *testing.T) {
-			t.Parallel()
-			d := start(t, "")
-			d.until(t, when)
-			d.interrupt(t)
-			d.end(t, 130)
-		})
-	}
+	inForms(t, func(t *testing.T, flags ...string) {
+		t.Helper()
+		for _, when := range []string{"Looking for Postgres", "== 1/10", "Its session is still in its query"} {
+			t.Run(when, func(t *testing.T) {
+				t.Parallel()
+				d := play(t, flags)
+				d.until(t, when)
+				d.interrupt(t)
+				d.end(t, 130)
+			})
+		}
+	})
 }
 
 func TestKeepLeavesItRunning(t *testing.T) {
 	t.Parallel()
-	d := start(t, "", "KEEP=1")
+	inForms(t, keepLeavesItRunning)
+}
+
+func keepLeavesItRunning(t *testing.T, flags ...string) {
+	t.Helper()
+	d := play(t, flags, "KEEP=1")
 	d.until(t, "Stop: ^C here")
 	address := regexp.MustCompile(`stays running \(KEEP=1\), at (http://127\.0\.0\.1:\d+)`).FindStringSubmatch(d.out.String())
 	if address == nil {
@@ -138,5 +165,14 @@ func TestNoPostgresNamesEachWay(t *testing.T) {
 		if !strings.Contains(said, "\n  "+way) {
 			t.Errorf("no line for %s:\n%s", way, said)
 		}
+	}
+}
+
+func TestFormMustBeKnown(t *testing.T) {
+	t.Parallel()
+	d := play(t, []string{"-form=local"})
+	d.end(t, 2)
+	if said := d.errOut.String(); !strings.Contains(said, oneMachine) || !strings.Contains(said, distributed) {
+		t.Errorf("it does not name the forms:\n%s", said)
 	}
 }

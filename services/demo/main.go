@@ -2,12 +2,17 @@
 // and a Curfew of its own, and fails if anything that it tells did not happen.
 // `make demo` builds and runs it.
 //
+// -form=distributed plays it on the programs of the distributed form, with two
+// issuers, revokers and auditors, three NATS servers, Redis and a store of their
+// own; without it, on `curfew server`.
+//
 // Environment: KEEP=1 leaves everything running afterwards, until ^C;
 // CURFEW_PG_BIN names the programs of Postgres; CURFEW_DEMO_PAUSED=1 switches
 // the revoker off, for the test that wants the demo to fail then.
 //
 // It exits with 0 when the whole story held, 1 when a step did not, 2 when no
-// Postgres was found and 130 when it was interrupted.
+// Postgres (or Redis) was found or a flag is wrong, and 130 when it was
+// interrupted.
 package main
 
 import (
@@ -28,9 +33,20 @@ import (
 	"github.com/curfew-project/curfew/shared/testkit/server"
 )
 
+// The forms that Curfew runs in.
+const (
+	oneMachine  = "one-machine"
+	distributed = "distributed"
+)
+
 func main() {
 	curfew := flag.String("curfew", beside("curfew"), "the curfew program")
+	form := flag.String("form", oneMachine, "what Curfew runs as: "+oneMachine+" or "+distributed)
 	flag.Parse()
+	if *form != oneMachine && *form != distributed {
+		fmt.Fprintf(os.Stderr, "demo: -form=%s is neither %s nor %s\n", *form, oneMachine, distributed)
+		os.Exit(2)
+	}
 	environ := os.Environ()
 	for _, entry := range environ { // for the Postgres client in this process
 		if name, _, _ := strings.Cut(entry, "="); server.Leads(name) {
@@ -38,10 +54,14 @@ func main() {
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx, stage.Config{
+	cfg := stage.Config{
 		Curfew: *curfew, Environ: environ, Clock: clock.System{}, Paused: os.Getenv("CURFEW_DEMO_PAUSED") == "1",
 		Finder: find.Finder{Getenv: os.Getenv, Install: true, Log: os.Stderr},
-	}, os.Getenv("KEEP") == "1")
+	}
+	if *form == distributed {
+		cfg.Programs = beside(".")
+	}
+	err := run(ctx, cfg, os.Getenv("KEEP") == "1")
 	interrupted := ctx.Err() != nil
 	stop()
 	os.Exit(code(err, interrupted))

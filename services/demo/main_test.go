@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/curfew-project/curfew/services/internal/built"
 	"github.com/curfew-project/curfew/shared/testkit"
 	"github.com/curfew-project/curfew/shared/testkit/find"
 )
@@ -34,14 +34,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(filepath.Dir(self), "bin")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir, ".", "../curfew", "../examples/subscriber")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return dir, nil
+	return dir, built.Programs(context.Background(), dir, false, append(built.Distributed(), "demo", "curfew", "examples/subscriber")...)
 })
 
 // bin is the folder of the built programs. Those who need a Postgres skip
@@ -107,9 +100,15 @@ func (o *output) String() string {
 // beside it. env is added to ours.
 func start(t *testing.T, curfew string, env ...string) *demo {
 	t.Helper()
+	return play(t, []string{"-curfew=" + cmp.Or(curfew, filepath.Join(bin(t), "curfew"))}, env...)
+}
+
+// play runs the demo with these flags. env is added to our environment.
+func play(t *testing.T, flags []string, env ...string) *demo {
+	t.Helper()
 	dir := bin(t)
 	d := &demo{tmp: folder(t), out: &output{}, errOut: &output{}, ended: make(chan struct{})}
-	d.cmd = exec.Command(filepath.Join(dir, "demo"), "-curfew="+cmp.Or(curfew, filepath.Join(dir, "curfew")))
+	d.cmd = exec.Command(filepath.Join(dir, "demo"), flags...)
 	d.cmd.Env = append(append(os.Environ(), "TMPDIR="+d.tmp), env...)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.errOut
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a "terminal" of its own for ^C

@@ -107,12 +107,28 @@ func (c *comparison) compare(at string, want, got any) {
 		if g, ok := got.(string); ok && c.text(w, g) {
 			return
 		}
+	case json.Number:
+		if g, ok := got.(json.Number); ok && at == "lease_duration" && shortened(w, g) {
+			return
+		}
+		if plain(want) == plain(got) {
+			return
+		}
 	default:
 		if plain(want) == plain(got) {
 			return
 		}
 	}
 	c.miss(at, want, got)
+}
+
+// shortened reports whether a term is the recorded one but for what its account
+// took to make, which it pays for: on a busy machine more than half a second.
+func shortened(want, got json.Number) bool {
+	const most = 10
+	w, err1 := want.Int64()
+	g, err2 := got.Int64()
+	return err1 == nil && err2 == nil && w > most && w-most <= g && g <= w
 }
 
 func (c *comparison) objects(at string, want, got map[string]any) {

@@ -14,9 +14,9 @@ import (
 // differs; and one that is differs nowhere.
 func TestComparison(t *testing.T) {
 	t.Parallel()
-	const answer = `{"lease_id":"database/creds/r/<lease-1>","renewable":true,"data":{"keys":["<lease-1>","<lease-2>","b"],"ttl":"<about-60>",` +
+	const answer = `{"lease_id":"database/creds/r/<lease-1>","lease_duration":3600,"renewable":true,"data":{"keys":["<lease-1>","<lease-2>","b"],"ttl":"<about-60>",` +
 		`"username":"v-root-r-<user-1>","list":[1,2],"nothing":null},"warnings":["TTL capped at \"<about-9>s\""]}`
-	const same = `{"lease_id":"database/creds/r/AAAAAAAAAAAAAAAAAAAAAAAA","renewable":true,"data":{"keys":["b","BBBBBBBBBBBBBBBBBBBBBBBB","AAAAAAAAAAAAAAAAAAAAAAAA"],"ttl":59,` +
+	const same = `{"lease_id":"database/creds/r/AAAAAAAAAAAAAAAAAAAAAAAA","lease_duration":3599,"renewable":true,"data":{"keys":["b","BBBBBBBBBBBBBBBBBBBBBBBB","AAAAAAAAAAAAAAAAAAAAAAAA"],"ttl":59,` +
 		`"username":"v-root-r-abcdefghijklmnopqrst-1234567890","list":[1,2],"nothing":null},"warnings":["TTL capped at \"8s\""]}`
 	for name, test := range map[string]struct{ old, new, at string }{
 		"same":                  {"", "", ""},
@@ -32,6 +32,8 @@ func TestComparison(t *testing.T) {
 		"length of a list":      {`[1,2]`, `[1]`, "data.list"},
 		"number":                {`"ttl":59`, `"ttl":62`, "data.ttl"},
 		"number below":          {`"ttl":59`, `"ttl":29`, "data.ttl"},
+		"longer term":           {`3599`, `3601`, "lease_duration"},
+		"much shorter term":     {`3599`, `3589`, "lease_duration"},
 		"number in a text":      {`"8s`, `"11s`, "warnings"},
 		"form":                  {`abcdefghijklmnopqrst-1234567890`, `abc-1`, "form.user"},
 		"rest of a text":        {`v-root-r-`, `v-root-x-`, "data.username"},

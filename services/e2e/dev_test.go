@@ -17,11 +17,12 @@ const devStopWithin = 10 * time.Second
 
 // TestDevMode: an orderly stop takes every credential away and leaves no file.
 func TestDevMode(t *testing.T) {
+	oneMachine(t, "dev mode is a flag of curfew server")
 	t.Parallel()
 	s := newDev(t)
 	target := newTarget(t, testkit.CreateRoleAdmin)
 	c := newBao(t, s)
-	if out := s.output.String(); !strings.Contains(out, s.url()) || !strings.Contains(out, s.root) {
+	if out := s.output(t); !strings.Contains(out, s.url()) || !strings.Contains(out, s.root) {
 		t.Errorf("dev mode prints neither address nor token:\n%s", out)
 	}
 	target.setUp(t, c, "database", "1h", "24h")
@@ -48,6 +49,7 @@ func TestDevMode(t *testing.T) {
 // TestDevModeNamesTheRest: what cannot be taken away is named, and no stop
 // takes longer for it.
 func TestDevModeNamesTheRest(t *testing.T) {
+	oneMachine(t, "dev mode is a flag of curfew server")
 	t.Parallel()
 	s := newDev(t)
 	cluster := testkit.Postgres(t)
@@ -60,7 +62,7 @@ func TestDevModeNamesTheRest(t *testing.T) {
 	if took > devStopWithin+5*time.Second {
 		t.Errorf("the stop took %v", took)
 	}
-	if out := s.output.String(); !strings.Contains(out, cred.lease) || !strings.Contains(out, cred.user) {
+	if out := s.output(t); !strings.Contains(out, cred.lease) || !strings.Contains(out, cred.user) {
 		t.Errorf("the rest is not named by lease %s and account %s:\n%s", cred.lease, cred.user, out)
 	}
 	nothingLeft(t, s)

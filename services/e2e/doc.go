@@ -1,4 +1,4 @@
-// Package e2e holds the end-to-end tests: the built program, driven only by
+// Package e2e holds the end-to-end tests: the built programs, driven only by
 // clients that nobody here wrote (the Go client libraries of Vault and OpenBao,
 // pgx for the credentials themselves, plain HTTP for the recordings), against
 // real Postgres servers of package testkit. It has no code outside its tests,
@@ -22,6 +22,13 @@
 //   - bad input gets a 4xx in Vault's shape and changes nothing;
 //   - no password and no token is in anything that the program or its target
 //     writes.
+//
+// They run in two forms: against `curfew server`, and with
+// CURFEW_E2E_FORM=distributed against the programs of the distributed form, two
+// or three of each beside Postgres, NATS and Redis (package topology). What
+// happens to the server there happens to the whole place: a kill is a power cut
+// of all of it, the store and what it commits to included. Tests of what only one
+// form has say so and are skipped in the other.
 //
 // A timing never decides a test, except where the promise is a time; those read
 // the times that the server and the target recorded, not the test's own clock.

@@ -7,7 +7,9 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -60,6 +62,18 @@ func (c *curfew) confirm(tb testing.TB) {
 	}
 }
 
+// doubts fails unless a server says that it only reports strays: everywhere,
+// where it can know by its place that it is a copy; else in the target, whose
+// mark tells it.
+func (c *curfew) doubts(tb testing.TB) {
+	tb.Helper()
+	i := c.installation(tb)
+	everywhere, here := i.Sweeping == "reporting" && len(i.Doubts) > 0, len(i.Contested) > 0
+	if distributed() && !here || !distributed() && !everywhere {
+		tb.Errorf("a copy says of itself: %+v", i)
+	}
+}
+
 // copyTree copies as an operator does: with owners, modes and times.
 func copyTree(tb testing.TB, from, to string) {
 	tb.Helper()
@@ -68,20 +82,54 @@ func copyTree(tb testing.TB, from, to string) {
 	}
 }
 
-// putBack replaces a directory by a copy of an earlier one.
+// putBack replaces a directory by a copy of an earlier one, or of another. Its
+// configurations stay: they name its own addresses and paths.
 func putBack(tb testing.TB, older, dir string) {
 	tb.Helper()
+	kept := map[string][]byte{}
+	files, err := filepath.Glob(filepath.Join(dir, "*.hcl"))
+	must(tb, err, "look for configurations")
+	for _, file := range files {
+		kept[file], err = os.ReadFile(file)
+		must(tb, err, "read a configuration")
+	}
 	must(tb, os.RemoveAll(dir), "remove "+dir)
 	copyTree(tb, older, dir)
+	for file, text := range kept {
+		must(tb, os.WriteFile(file, text, 0o600), "write a configuration")
+	}
 }
 
 // copied ends the server in order and copies a directory of its data.
 func (c *curfew) copied(tb testing.TB, dir, to string) {
 	tb.Helper()
 	if code, _ := c.stop(tb); code != 0 {
-		tb.Fatalf("the server ended with %d:\n%s", code, c.output)
+		tb.Fatalf("the server ended with %d:\n%s", code, c.output(tb))
 	}
 	copyTree(tb, dir, to)
+}
+
+// saved ends the server in order and copies everything that it keeps.
+func (c *curfew) saved(tb testing.TB) (copies []string) {
+	tb.Helper()
+	if code, _ := c.stop(tb); code != 0 {
+		tb.Fatalf("the server ended with %d:\n%s", code, c.output(tb))
+	}
+	to := tb.TempDir()
+	for i, folder := range c.folders() {
+		copies = append(copies, filepath.Join(to, strconv.Itoa(i)))
+		copyTree(tb, folder, copies[i])
+	}
+	return copies
+}
+
+// restored puts what was saved, of this server or of another, in place of
+// everything that it keeps. It does not run.
+func (c *curfew) restored(tb testing.TB, copies []string) {
+	tb.Helper()
+	for i, folder := range c.folders() {
+		putBack(tb, copies[i], folder)
+	}
 }
 
 // stray makes an account that bears the mark and that no lease stands for: one

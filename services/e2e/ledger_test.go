@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"net/url"
@@ -102,9 +103,18 @@ func TestOneByte(t *testing.T) {
 	t.Parallel()
 	s := newCurfew(t)
 	c := newBao(t, s)
-	for range 20 {
+	for n := range 20 {
 		_, err := c.lookupSelf()
 		must(t, err, "make an entry")
+		if n%4 > 0 {
+			continue
+		}
+		eventually(t, hang, func() error { // so that not all of them come in one batch
+			if there := len(s.entries(t, url.Values{})); there <= n {
+				return fmt.Errorf("the record has %d entries", there)
+			}
+			return nil
+		})
 	}
 	code, _ := s.stop(t)
 	want(t, "exit code", code, 0)

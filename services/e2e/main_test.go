@@ -3,14 +3,14 @@
 package e2e
 
 import (
-	"fmt"
+	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/curfew-project/curfew/services/internal/built"
 	"github.com/curfew-project/curfew/shared/testkit"
 )
 
@@ -33,37 +33,37 @@ func TestMain(m *testing.M) {
 // own are the variables that steer the tests, not the program.
 func own(name string) bool {
 	switch name {
-	case "CURFEW_CI", "CURFEW_PG_BIN", "CURFEW_REDIS_BIN", "CURFEW_E2E_KILLS":
+	case "CURFEW_CI", "CURFEW_PG_BIN", "CURFEW_REDIS_BIN", "CURFEW_E2E_KILLS", formVariable:
 		return true
 	}
 	return false
 }
 
-// build builds the program once for all tests. It lies beside the test binary,
+// build builds the programs once for all tests. They lie beside the test binary,
 // in a folder that the go command removes when the tests have ended.
 var build = sync.OnceValues(func() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(filepath.Dir(self), "curfew")
-	args := []string{"build", "-buildvcs=false", "-o", path} // the checkout may be another user's
-	if raced {
-		args = append(args, "-race")
+	dir := filepath.Join(filepath.Dir(self), "bin")
+	folders := []string{"curfew"}
+	if distributed() {
+		folders = append(folders, built.Distributed()...)
 	}
-	cmd := exec.Command("go", append(args, "../curfew")...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the program: %w\n%s", err, out)
-	}
-	return path, nil
+	return dir, built.Programs(context.Background(), dir, raced, folders...)
 })
 
-// program is the path of the built program.
+// programs is the folder of the built programs.
+func programs(tb testing.TB) string {
+	tb.Helper()
+	dir, err := build()
+	must(tb, err, "build")
+	return dir
+}
+
+// program is the path of the curfew program.
 func program(tb testing.TB) string {
 	tb.Helper()
-	path, err := build()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return path
+	return filepath.Join(programs(tb), "curfew")
 }

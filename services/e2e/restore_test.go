@@ -16,6 +16,10 @@ import (
 	"github.com/curfew-project/curfew/shared/testkit"
 )
 
+// unsettled is why copies of the store alone are not put back in the distributed
+// form here; package postgres tests what it finds out by itself.
+const unsettled = "a program that starts does not wait until an auditor has compared store and record: until then a store that went back without a new timeline is taken at its word"
+
 // restoration is a server whose store went back to an older copy, while its
 // ledger, its stream and its target did not (A7).
 type restoration struct {
@@ -42,7 +46,7 @@ func newRestoration(t *testing.T, connect func(testing.TB, *curfew) client) *res
 	s := newCurfew(t, sweeping)
 	target := articleTarget(t, testkit.CreateRoleAdmin)
 	c := connect(t, s)
-	r := &restoration{T: t, server: s, target: target, client: c, store: filepath.Join(s.dir, "store"), older: filepath.Join(t.TempDir(), "older")}
+	r := &restoration{T: t, server: s, target: target, client: c, store: s.store(), older: filepath.Join(t.TempDir(), "older")}
 	target.setUp(t, c, "database", "1h", "24h")
 	target.role(t, c, "database", "brief", s1Creation, "3s", "3s")
 	r.kept, r.revoked = issue(t, c, "database/creds/app"), issue(t, c, "database/creds/app")
@@ -99,6 +103,14 @@ func (r *restoration) recovered() recovery {
 	t, c := r.T, r.client
 	t.Helper()
 	i := r.server.installation(t)
+	if distributed() { // an auditor is elected first, while the others serve already
+		eventually(t, hang, func() error {
+			if i = r.server.installation(t); i.Suspended || len(i.Recoveries) == 0 {
+				return fmt.Errorf("the store has not recovered: %+v", i)
+			}
+			return nil
+		})
+	}
 	if i.Suspended || len(i.Recoveries) == 0 {
 		t.Fatalf("the store has not recovered: %+v", i)
 	}
@@ -173,6 +185,7 @@ func first[A, B any](a A, _ B) A { return a }
 // The server recovers by itself: the more revoked state wins, then the later
 // expiry; what cannot come back is named; stray sweeps wait for a person.
 func TestStoreRestored(t *testing.T) {
+	oneMachine(t, unsettled)
 	t.Parallel()
 	for name, streamLost := range map[string]bool{"from ledger and stream": false, "from the ledger alone": true} {
 		t.Run(name, func(t *testing.T) {
@@ -213,6 +226,7 @@ func TestStoreRestored(t *testing.T) {
 // recovers, and puts the older store back again in between. It ends in the same
 // state.
 func TestKilledInRecovery(t *testing.T) {
+	oneMachine(t, unsettled)
 	t.Parallel()
 	r := newRestoration(t, newVault)
 	s := r.server
@@ -247,20 +261,21 @@ func TestInstallationRestored(t *testing.T) {
 	c := newVault(t, s)
 	target.setUp(t, c, "database", "1h", "24h")
 	known := issue(t, c, "database/creds/app")
-	older := filepath.Join(t.TempDir(), "older")
-	s.copied(t, s.dir, older)
+	older := s.saved(t)
 	s.start(t)
+	target.gone(t, target.stray(t, c)) // the sweep was here and left its mark
 	unknown := issue(t, c, "database/creds/app")
 	s.kill(t)
-	putBack(t, older, s.dir)
+	s.restored(t, older)
 	s.start(t)
 	s.reports(t, unknown.user)
 	target.onlyReports(t, s, c)
 	for _, cred := range []credential{known, unknown} {
 		want(t, cred.user+" works", target.works(t, cred), true)
 	}
-	if i := s.installation(t); i.Sweeping != "reporting" || len(i.Doubts) == 0 || slices.Contains(i.reported(), known.user) {
-		t.Errorf("installation %+v", i)
+	s.doubts(t)
+	if i := s.installation(t); slices.Contains(i.reported(), known.user) {
+		t.Errorf("an account that has a lease is reported: %+v", i)
 	}
 	s.confirm(t)
 	only(t, target, "v-", hang, known.user)
@@ -289,8 +304,9 @@ func TestCopyOfInstallation(t *testing.T) {
 	c := newBao(t, s)
 	target.setUp(t, c, "database", "1h", "24h")
 	known := issue(t, c, "database/creds/app")
-	copied := unstarted(t, sweeping)
-	s.copied(t, s.dir, copied.dir)
+	copied := newCurfew(t, sweeping) // an installation of its own, until it is replaced
+	copied.kill(t)
+	copied.restored(t, s.saved(t))
 	s.start(t)
 	held := []credential{known, issue(t, c, "database/creds/app")}
 	target.gone(t, target.stray(t, c)) // the original's sweep acts
@@ -302,9 +318,7 @@ func TestCopyOfInstallation(t *testing.T) {
 		held = append(held, cred)
 		copied.reports(t, cred.user)
 	}
-	if i := copied.installation(t); i.Sweeping != "reporting" || len(i.Doubts) == 0 {
-		t.Errorf("the copy says of itself: %+v", i)
-	}
+	copied.doubts(t)
 	works := func(when string) {
 		t.Helper()
 		for _, cred := range held {

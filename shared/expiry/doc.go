@@ -11,7 +11,9 @@
 //
 // What can fail: anything, at any time, with all content lost. The sweep of
 // overdue leases in the store finds what the index forgot; the worker re-reads
-// the store after every claim, so that a wrong member does no harm.
+// the store after every claim, so that a wrong member does no harm: one too many
+// costs its place until it falls due, and a claim. An index that is a [Comparer]
+// can be asked what it lacks before that is overdue (D2).
 //
 // Who calls: the revoker. The suite is package expirytest.
 package expiry

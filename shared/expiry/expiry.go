@@ -54,6 +54,15 @@ type Index interface {
 	Len(ctx context.Context) (int, error)
 }
 
+// Comparer is the optional ability of an index to be compared with the store.
+type Comparer interface {
+	// Missing returns those of members that the index would not bring in time
+	// by itself: they neither wait in due for At or earlier, where a claimer
+	// finds them, nor are in flight. It changes nothing. A member that another
+	// call moves at the same moment may be taken for missing.
+	Missing(ctx context.Context, members ...Member) ([]Member, error)
+}
+
 // Upcoming is the earliest due time of a target.
 type Upcoming struct {
 	Target string

@@ -4,6 +4,7 @@ package testkit_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -55,14 +56,58 @@ func TestNATSKeepsStreamsThroughARestart(t *testing.T) {
 	}
 }
 
+// natsHang bounds what a cluster must do in the end.
+const natsHang = 3 * time.Minute
+
+// natsEventually tries, a few seconds at a time, until it is done: a cluster
+// without a leader does not answer.
+func natsEventually(t *testing.T, what string, try func(ctx context.Context) error) {
+	t.Helper()
+	for end := time.Now().Add(natsHang); ; {
+		bounded, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		err := try(bounded)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %s: %v", what, natsHang, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// whole demands that a stream has count messages on each of its servers, as its
+// leader knows them.
+func whole(ctx context.Context, js jetstream.JetStream, name string, count uint64) error {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	info := stream.CachedInfo()
+	if info.State.Msgs < count {
+		return fmt.Errorf("%d messages, want %d", info.State.Msgs, count)
+	}
+	if info.Cluster == nil || len(info.Cluster.Replicas) != info.Config.Replicas-1 {
+		return fmt.Errorf("the stream does not know its servers: %+v", info.Cluster)
+	}
+	for _, r := range info.Cluster.Replicas {
+		if !r.Current {
+			return fmt.Errorf("the copy on %s is not current: %+v", r.Name, *r)
+		}
+	}
+	return nil
+}
+
 // A cluster of processes chooses a leader for a stream of three replicas, loses
 // one server to SIGKILL and one to silence, and has all messages when they are
-// back. A wiped server gets its copy again.
+// back. A wiped server gets its copy again; until then its vote elects nobody
+// while another server is away.
 func TestNATSProcesses(t *testing.T) {
 	t.Parallel()
 	servers := testkit.NATSProcesses(t, 3)
-	ctx := t.Context()
-	conn, err := nats.Connect(testkit.NATSURLs(servers), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	conn, err := nats.Connect(testkit.NATSURLs(servers), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nats.PingInterval(2*time.Second)) // or a paused server is taken for a living one for minutes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,42 +117,36 @@ func TestNATSProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := jetstream.StreamConfig{Name: "KEPT", Subjects: []string{"kept.>"}, Replicas: 3}
-	published := uint64(0)
+	published := uint64(0) // the stream has more where an answer was lost
 	publish := func() {
 		t.Helper()
-		hang := time.Now().Add(time.Minute)
-		for {
-			bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
-			_, err := js.CreateOrUpdateStream(bounded, config)
+		natsEventually(t, "publish", func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateStream(ctx, config)
 			if err == nil {
-				_, err = js.Publish(bounded, "kept.a", []byte("1"))
+				_, err = js.Publish(ctx, "kept.a", []byte("1"))
 			}
-			cancel()
-			if err == nil {
-				published++
-				return
-			}
-			if time.Now().After(hang) {
-				t.Fatalf("publish: %v", err)
-			}
-		}
+			return err
+		})
+		published++
+	}
+	copied := func() {
+		t.Helper()
+		natsEventually(t, "a copy on each server", func(ctx context.Context) error {
+			return whole(ctx, js, config.Name, published)
+		})
 	}
 	publish()
+	copied()
 	servers[0].Kill(t)
 	publish()
 	servers[0].Wipe(t)
 	servers[0].Start(t)
+	copied()
 	publish()
 	servers[1].Pause(t)
 	publish()
 	servers[1].Resume(t)
-	stream, err := js.Stream(ctx, "KEPT")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := stream.CachedInfo().State.Msgs; got < published { // more where an answer was lost
-		t.Errorf("%d messages, want %d", got, published)
-	}
+	copied()
 	if names := servers[0].Name() + servers[1].Name() + servers[2].Name(); names != "n1n2n3" {
 		t.Errorf("names are %s", names)
 	}

@@ -105,7 +105,9 @@ func (n *NATSProcess) Resume(tb testing.TB) {
 	check(tb, n.server.Resume())
 }
 
-// Wipe removes the streams of a stopped server, as a lost disk would.
+// Wipe removes the streams of a stopped server, as a lost disk would. Until it
+// has them again, its cluster elects no leader while another server is away:
+// NATS does not count the vote of an empty log.
 func (n *NATSProcess) Wipe(tb testing.TB) {
 	tb.Helper()
 	check(tb, n.server.Wipe())

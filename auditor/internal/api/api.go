@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net/http"
 	"sync"
 	"time"
@@ -82,6 +83,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.Serv
 // Grown tells readers that the ledger ends at p.
 func (h *Handler) Grown(p event.Position) { h.end.Set(p) }
 
+// Reached tells readers that the ledger ends at p or after it.
+func (h *Handler) Reached(p event.Position) { h.end.Advance(p) }
+
 // Stop ends the streams, and those that begin later; other requests are served
 // on. It may be called again.
 func (h *Handler) Stop() { h.stop.Do(func() { close(h.stopped) }) }
@@ -133,6 +137,10 @@ func (h *Handler) checkpoint(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 	k, err := h.ledger.PublicKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		fail(w, http.StatusNotFound, "no ledger yet")
+		return
+	}
 	if err != nil {
 		h.broken(w, r, err)
 		return

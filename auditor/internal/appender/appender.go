@@ -168,13 +168,21 @@ func (a *Appender) Close(ctx context.Context) error {
 	if a.placed {
 		a.confirmedAt = time.Time{}
 		err = a.confirm(ctx)
-		a.placed = false
 	}
-	if a.consumer != nil {
-		err = errors.Join(err, a.consumer.Close())
-		a.consumer = nil
+	return errors.Join(err, a.Leave())
+}
+
+// Leave ends following the stream, without a word to the store: another appends
+// from now on. The next call of Do may have another context, and finds its place anew. It is
+// not called while Do runs.
+func (a *Appender) Leave() error {
+	a.placed, a.heads = false, nil // heads end with the context
+	if a.consumer == nil {
+		return nil
 	}
-	return err
+	c := a.consumer
+	a.consumer = nil
+	return c.Close()
 }
 
 // confirm tells the store what the ledger has, at most once a Config.Confirm,

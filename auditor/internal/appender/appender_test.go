@@ -821,3 +821,39 @@ func TestLaw(t *testing.T) {
 }
 
 var _ appender.Store = (*epochs)(nil)
+
+// D5: who leaves says nothing to the store, and follows the stream and its heads
+// anew when its turn comes again: the context of before has ended.
+func TestLeaves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := w.make(5)
+	w.stream.push(all)
+	a := w.appender()
+	do(t, a)
+	w.confirmedIs(5)
+	all = append(all, w.make(5)...)
+	w.stream.push(all[5:])
+	do(t, a) // the confirmation of these waits
+	w.has(1, all)
+	if err := a.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	w.confirmedIs(5)
+	opened := w.stream.opened
+	w.stream.heads = make(chan event.Position, 1) // of another subscription
+	all = append(all, w.make(5)...)
+	do(t, a)
+	if w.stream.opened != opened+1 {
+		t.Errorf("the stream was opened %d times, want %d", w.stream.opened, opened+1)
+	}
+	w.stream.heads <- event.Position{Epoch: 1, Number: 15}
+	do(t, a)
+	w.has(1, all)
+	for range 2 {
+		if err := a.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.confirmedIs(15)
+}

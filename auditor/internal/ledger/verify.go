@@ -121,6 +121,7 @@ type head struct {
 	checkpointErr error
 	state         treeState
 	stateErr      error
+	tiles         bool // it has files of entries or hashes
 }
 
 // readHeads reads manifest, checkpoints and states at one moment: it repeats
@@ -144,6 +145,9 @@ func (v *verification) readHeads() ([]head, error) {
 			segment := filepath.Join(v.dir, segmentName(epoch))
 			h.checkpoint, h.checkpointErr = os.ReadFile(filepath.Join(segment, layout.CheckpointPath)) //nolint:gosec // the ledger to verify
 			h.state, h.stateErr = readTreeState(segment)
+			if h.tiles, err = exists(filepath.Join(segment, "tile")); err != nil {
+				return nil, err
+			}
 			if err := errors.Join(h.checkpointErr, h.stateErr); errors.Is(err, fs.ErrPermission) {
 				return nil, err
 			}
@@ -227,8 +231,7 @@ func (v *verification) beginning(h head) bool {
 		return false
 	}
 	if errors.Is(h.checkpointErr, fs.ErrNotExist) {
-		entries, err := exists(filepath.Join(v.dir, segmentName(h.epoch), "tile"))
-		return err == nil && !entries
+		return !h.tiles
 	}
 	cp, err := parseOwnCheckpoint(v.key, h.epoch, h.checkpoint)
 	return err == nil && cp.Size == 0 && bytes.Equal(cp.Root, rfc6962.DefaultHasher.EmptyRoot())

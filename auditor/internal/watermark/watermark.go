@@ -1,4 +1,4 @@
-// Package watermark is a position that one goroutine moves and any number wait
+// Package watermark is a position that some goroutine moves and any number wait
 // for. It forgets nothing and queues nothing: who waits sees the latest.
 package watermark
 
@@ -23,9 +23,21 @@ func New() *Mark { return &Mark{moved: make(chan struct{})} }
 func (m *Mark) Set(p event.Position) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.at == p {
-		return
+	if m.at != p {
+		m.move(p)
 	}
+}
+
+// Advance moves the mark forward; one that is there already, or further, stays.
+func (m *Mark) Advance(p event.Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at.Before(p) {
+		m.move(p)
+	}
+}
+
+func (m *Mark) move(p event.Position) {
 	m.at = p
 	close(m.moved)
 	m.moved = make(chan struct{})

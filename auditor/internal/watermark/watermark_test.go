@@ -60,3 +60,27 @@ func TestMovedOnlyWhenItMoves(t *testing.T) {
 	m.Set(at(1, 0))
 	<-moved // also back
 }
+
+// Advance never goes back, and wakes only when it moves.
+func TestAdvance(t *testing.T) {
+	t.Parallel()
+	m := watermark.New()
+	m.Advance(at(1, 5))
+	p, moved := m.At()
+	for _, to := range []event.Position{at(1, 5), at(1, 4), {}} {
+		m.Advance(to)
+	}
+	select {
+	case <-moved:
+		t.Error("going back woke")
+	default:
+	}
+	if now, _ := m.At(); p != at(1, 5) || now != p {
+		t.Errorf("it is at %s, was %s", now, p)
+	}
+	m.Advance(at(2, 1))
+	<-moved
+	if p, _ := m.At(); p != at(2, 1) {
+		t.Errorf("it is at %s", p)
+	}
+}

@@ -55,6 +55,7 @@ func (e *exchange) public(ctx context.Context, path string, serve openRoute) {
 	err := error(wire.UnsupportedOperation())
 	switch e.h.Method {
 	case http.MethodGet, http.MethodHead:
+		e.probe = path
 		answer, err = serve(ctx, e.h.URL.Query())
 	case http.MethodPut, http.MethodPost:
 		if path == "sys/init" {
@@ -85,6 +86,7 @@ type exchange struct {
 	started time.Time
 	req     *request.Request // once known
 	wrote   bool             // the header is out: nothing can be said any more
+	probe   string           // the open path that is read; empty: another request
 }
 
 // body is the bounded body of the request.
@@ -307,7 +309,10 @@ func (e *exchange) log(status int, err error) {
 	if status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable {
 		level = zerolog.ErrorLevel
 	}
-	var operation, path, actor string
+	operation, path, actor := "", e.probe, ""
+	if e.probe != "" { // load balancers ask all the time, and the answer may be "no" for long
+		level = zerolog.DebugLevel
+	}
 	if e.req != nil {
 		operation, path, actor = string(e.req.Operation), request.Loggable(e.req.Path), e.req.Actor.Name
 	}

@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
-	"time"
 
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
-	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/installation"
 	"github.com/curfew-project/curfew/shared/store"
@@ -32,23 +29,17 @@ type Desk struct {
 	store   Store
 	seal    Seal
 	engines map[string]engine.Engine
-	clock   clock.Clock
-
-	mu        sync.Mutex
-	sampled   time.Time
-	suspended bool
-	doubted   bool
 }
 
 // New returns a desk.
-func New(s Store, seal Seal, engines map[string]engine.Engine, c clock.Clock) *Desk {
-	return &Desk{store: s, seal: seal, engines: engines, clock: c}
+func New(s Store, seal Seal, engines map[string]engine.Engine) *Desk {
+	return &Desk{store: s, seal: seal, engines: engines}
 }
 
 // Confirm serves PUT sys/installation/confirm: a person has made sure that this
 // is the one installation.
 func (d *Desk) Confirm(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	doubted, err := d.doubts(ctx)
+	doubted, err := doubts(ctx, d.store)
 	if err != nil {
 		return nil, err
 	}
@@ -64,33 +55,13 @@ func (d *Desk) Confirm(ctx context.Context, r *request.Request) (*wire.Answer, e
 }
 
 // doubts reports whether there is anything to confirm.
-func (d *Desk) doubts(ctx context.Context) (bool, error) {
-	reasons, err := installation.Current(ctx, d.store)
+func doubts(ctx context.Context, s Store) (bool, error) {
+	reasons, err := installation.Current(ctx, s)
 	if err != nil || len(reasons) > 0 {
 		return err == nil, err
 	}
-	contested, err := installation.Contested(ctx, d.store)
+	contested, err := installation.Contested(ctx, s)
 	return len(contested) > 0, err
-}
-
-// sampleEvery bounds how often [Desk.Standing] reads the store: anybody may ask.
-const sampleEvery = time.Second
-
-// Standing is what sys/health tells of it all. Where the store does not answer,
-// it is what was seen last.
-func (d *Desk) Standing(ctx context.Context) (suspended, doubted bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if now := d.clock.Now(); d.sampled.IsZero() || now.Sub(d.sampled) >= sampleEvery {
-		d.sampled = now
-		if _, is, err := d.store.Suspension(ctx); err == nil {
-			d.suspended = is
-		}
-		if is, err := d.doubts(ctx); err == nil {
-			d.doubted = is
-		}
-	}
-	return d.suspended, d.doubted
 }
 
 // Read serves GET sys/installation.

@@ -51,6 +51,9 @@ func (d *Desk) view(ctx context.Context) (map[string]any, error) {
 	if data["strays"], err = d.strays(ctx, connections); err != nil {
 		return nil, err
 	}
+	if data["processes"], err = d.processes(ctx); err != nil {
+		return nil, err
+	}
 	recoveries, err := installation.Recoveries(ctx, d.store)
 	if err != nil {
 		return nil, err
@@ -94,6 +97,22 @@ func (d *Desk) strays(ctx context.Context, connections map[string]connection) ([
 		one := about(target, connections, "count", found[target].Count)
 		one["accounts"] = listed(found[target].Accounts)
 		out = append(out, one)
+	}
+	return out, nil
+}
+
+// processes are the programs that have said lately that they run.
+func (d *Desk) processes(ctx context.Context) ([]map[string]any, error) {
+	known, err := installation.Processes(ctx, d.store)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]map[string]any, len(known))
+	for i, p := range known {
+		out[i] = map[string]any{
+			"name": p.Name, "program": p.Program, "version": p.Version,
+			"started": wire.Stamp(p.Started), "seen": wire.Stamp(p.Seen), "clock_skew_ms": p.Skew.Milliseconds(),
+		}
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/clock"
@@ -52,12 +53,18 @@ type InitResult struct {
 	RootToken        secret.Value
 }
 
-// Standing is how things stand with the installation as a whole. It is quick:
-// what it says may be a second old.
+// State is how things stand with the installation as a whole.
+type State struct {
+	Away      bool          // the store has not answered for some seconds
+	Suspended bool          // the store is (A7)
+	Doubted   bool          // a person has to confirm the installation (B3)
+	Skew      time.Duration // largest difference of a process's clock to the store's
+	Versions  []string      // of the processes that run, where they differ
+}
+
+// Standing knows the state. It asks nobody: what it says may be a second old.
 type Standing interface {
-	// Standing reports whether the store is suspended (A7), and whether a person
-	// has to confirm the installation (B3).
-	Standing(ctx context.Context) (suspended, doubted bool)
+	Standing() State
 }
 
 // Desk answers.
@@ -89,9 +96,12 @@ type health struct {
 	Version                    string `json:"version"`
 	ClusterName                string `json:"cluster_name,omitempty"`
 	ClusterID                  string `json:"cluster_id,omitempty"`
-	// Both are ours, and there only where somebody has to look.
-	Suspended bool `json:"suspended,omitempty"`
-	Doubted   bool `json:"doubted,omitempty"`
+	// There only where there is something to tell: the first is that of newer
+	// stock servers, the others are ours.
+	ClockSkewMillis int64    `json:"clock_skew_ms,omitempty"`
+	Suspended       bool     `json:"suspended,omitempty"`
+	Doubted         bool     `json:"doubted,omitempty"`
+	Versions        []string `json:"versions,omitempty"`
 }
 
 // Health serves GET and HEAD sys/health.
@@ -99,6 +109,10 @@ func (d *Desk) Health(ctx context.Context, query url.Values) (*wire.Answer, erro
 	s, err := d.seal.Status(ctx)
 	if err != nil {
 		return nil, err
+	}
+	standing := d.standing.Standing()
+	if standing.Away { // whatever the query would have said of it
+		return nil, wire.Unavailable(nil, "the store does not answer")
 	}
 	name, code := "activecode", http.StatusOK
 	switch {
@@ -122,7 +136,8 @@ func (d *Desk) Health(ctx context.Context, query url.Values) (*wire.Answer, erro
 		h.ReplicationPerformanceMode, h.ReplicationDRMode = "unknown", "unknown"
 	} else {
 		h.ClusterName, h.ClusterID = s.ClusterName, s.ClusterID
-		h.Suspended, h.Doubted = d.standing.Standing(ctx)
+		h.ClockSkewMillis, h.Versions = standing.Skew.Milliseconds(), standing.Versions
+		h.Suspended, h.Doubted = standing.Suspended, standing.Doubted
 	}
 	return &wire.Answer{Status: code, Bare: h}, nil
 }

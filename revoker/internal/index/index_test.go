@@ -231,6 +231,14 @@ func (d *dues) Due(_ context.Context, until time.Time, after store.Cursor, limit
 	return out[:min(limit, len(out))], nil
 }
 
+func (d *dues) Get(_ context.Context, id lease.ID) (lease.Lease, error) {
+	i := slices.IndexFunc(d.all, func(x store.Due) bool { return x.ID == id })
+	if i < 0 {
+		return lease.Lease{}, store.ErrNotFound
+	}
+	return lease.Lease{ID: id, State: lease.Active, Target: d.all[i].Target, ExpiresAt: d.all[i].At}, nil
+}
+
 func (d *dues) add(target string, n int, at time.Time) {
 	for range n {
 		d.all = append(d.all, store.Due{ID: lease.ID(fmt.Sprintf("%08d", len(d.all))), Target: target, At: at})

@@ -112,6 +112,9 @@ type Redis struct {
 	PasswordFile string
 	TLS          bool
 	CAFile       string
+	// Window bounds the index to what falls due within it; 0: it knows every
+	// live lease.
+	Window time.Duration
 }
 
 // Audit says where the record is, and who serves it.
@@ -249,6 +252,7 @@ func (c *Config) external(k *checks, p Program) {
 			k.need(err == nil, "redis address %q is not host:port", a)
 		}
 		k.need(!c.Redis.Cluster || c.Redis.Master == "", "redis is either a cluster or has a master")
+		k.need(c.Redis.Window == 0 || c.Redis.Window >= time.Minute, "window of redis must be at least 1m; without it the index knows every live lease")
 	case Auditor:
 		k.need(c.DataDir != "", "data_dir is needed: where the auditor keeps its catalogue")
 	case Issuer:

@@ -135,7 +135,7 @@ key_file = "/k"
 listener "tcp" { address = "127.0.0.1:8200" tls_disable = true }
 store "postgres" { url = "postgres://curfew@db/curfew" password_file = "/p" max_connections = 8 }
 nats  { servers = ["nats://a:4222", "nats://b:4222"] user = "curfew" password_file = "/n" replicas = 3 }
-redis { addresses = ["a:6379", "b:6379"] cluster = true }
+redis { addresses = ["a:6379", "b:6379"] cluster = true window = "24h" }
 monitor { address = "127.0.0.1:9200" }
 audit { ledger_dir = "/ledger" urls = ["http://a:8202", "https://b:8202"] }
 `
@@ -151,7 +151,7 @@ func TestDistributedConfiguration(t *testing.T) {
 			t.Fatalf("%s: %v", p, err)
 		}
 		if c.Name != "one" || c.Store.PasswordFile != "/p" || c.Store.MaxConns != 8 || len(c.NATS.Servers) != 2 || c.NATS.Replicas != 3 ||
-			!c.Redis.Cluster || c.Redis.Addresses[1] != "b:6379" || c.Audit.LedgerDir != "/ledger" || c.Audit.URLs[1] != "https://b:8202" {
+			!c.Redis.Cluster || c.Redis.Addresses[1] != "b:6379" || c.Redis.Window != 24*time.Hour || c.Audit.LedgerDir != "/ledger" || c.Audit.URLs[1] != "https://b:8202" {
 			t.Errorf("%s: unexpected configuration: %+v", p, c)
 		}
 	}
@@ -179,6 +179,8 @@ listener "tcp" { address = "127.0.0.1:8200" tls_disable = true }
 		"user in a URL":       {Issuer, base + store + `nats { servers = ["nats://u:hidden@a:4222"] }`, "user and password_file"},
 		"server is no URL":    {Issuer, base + store + `nats { servers = ["u:hidden@a"] }`, "no URL"},
 		"address is none":     {Revoker, base + store + nats + `redis { addresses = ["a"] }`, "host:port"},
+		"window too small":    {Revoker, base + store + nats + `redis { addresses = ["a:1"] window = "59s" }`, "at least 1m"},
+		"window below zero":   {Revoker, base + store + nats + `redis { addresses = ["a:1"] window = "-1h" }`, "at least 1m"},
 		"cluster and master":  {Revoker, base + store + nats + `redis { addresses = ["a:1"] cluster = true master = "m" }`, "either"},
 		"auditor is no URL":   {Issuer, base + store + nats + `audit { urls = ["a:8202"] }`, "http://"},
 		"monitor is none":     {Revoker, base + store + nats + `monitor { address = "x" }`, "monitor address"},

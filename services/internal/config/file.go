@@ -93,6 +93,7 @@ func (c *Config) Parse(text string) error {
 			"password_file": &c.Redis.PasswordFile,
 			"tls":           &c.Redis.TLS,
 			"tls_ca_file":   &c.Redis.CAFile,
+			"window":        &c.Redis.Window,
 		}),
 		"audit": block(keys{
 			"ledger_dir":  &c.Audit.LedgerDir,

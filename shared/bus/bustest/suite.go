@@ -53,7 +53,7 @@ func Laws() []Law {
 }
 
 // hang bounds every wait for something that must happen.
-const hang = 20 * time.Second
+const hang = 2 * time.Minute
 
 func events(from, n int) []event.Event {
 	out := make([]event.Event, n)

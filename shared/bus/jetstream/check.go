@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -16,6 +17,10 @@ import (
 // oldest is the first minor release whose answers we rely on: named ephemeral
 // consumers whose replicas differ from the stream's.
 const oldestMajor, oldestMinor = 2, 10
+
+// silence is how long a replica may say nothing; the servers, too, count one as
+// lost after ten seconds.
+const silence = 10 * time.Second
 
 // Check looks at the servers, the account and the stream, and says in words for
 // a person what is not as it should be and what to change. Nothing of it keeps
@@ -135,11 +140,20 @@ func (b *Bus) checkReplicas(have *jetstream.StreamInfo) (out []string) {
 		out = append(out, fmt.Sprintf("nats: stream %s has no leader: most of its servers are away", StreamName))
 	}
 	for _, r := range have.Cluster.Replicas {
-		if r.Offline {
+		if r.Offline || unheard(r) {
 			out = append(out, fmt.Sprintf("nats: stream %s: replica on server %s is offline", StreamName, r.Name))
 		}
 	}
 	return out
+}
+
+// unheard reports whether the stream's leader has no word of a replica. The
+// server calls one offline at once when it was stopped in good order, but for
+// one that crashed or was cut off only after minutes. A replica that is merely
+// behind answers its leader every second.
+func unheard(r *jetstream.PeerInfo) bool {
+	never := r.Active == 0 // since this leader was elected
+	return !r.Current && (never || r.Active >= silence)
 }
 
 // older reports whether a version is before major.minor. One that cannot be

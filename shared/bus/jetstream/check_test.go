@@ -33,6 +33,25 @@ func TestRemote(t *testing.T) {
 	}
 }
 
+// A replica that is behind is no news; one that its leader has not heard is.
+func TestUnheard(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		replica jetstream.PeerInfo
+		want    bool
+	}{
+		"well":                    {jetstream.PeerInfo{Current: true, Active: time.Second}, false},
+		"heard this instant":      {jetstream.PeerInfo{Current: true}, false},
+		"behind":                  {jetstream.PeerInfo{Lag: 1000, Active: time.Second}, false},
+		"silent":                  {jetstream.PeerInfo{Active: silence}, true},
+		"never heard by a leader": {jetstream.PeerInfo{}, true},
+	} {
+		if got := unheard(&c.replica); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
+		}
+	}
+}
+
 // Settings that Curfew has no opinion on are the operators'.
 func TestFitKeepsWhatOthersSet(t *testing.T) {
 	t.Parallel()

@@ -44,7 +44,9 @@
 //	server silent    given up after two pings, 4 to 6 s; calls end with their
 //	                 deadlines. A Replay ends with an error after 5 s
 //	leader lost      publishing and reading pause for the election, 4 to 10 s
-//	majority lost    calls return errors; publishing goes on with the majority
+//	majority lost    calls return errors, but for Fetch where the consumer lives
+//	                 on a server that is left: nothing comes. The servers need
+//	                 10 s to notice; all goes on with the majority
 //	stream gone      the publisher makes it anew at the next publish
 //	consumer gone    Fetch makes it anew; a durable one from the beginning of
 //	                 the stream, another from what it had acknowledged

@@ -92,7 +92,8 @@ func TestSingleServer(t *testing.T) {
 }
 
 // What a consumer had fetched and not acknowledged when its connection broke
-// comes again.
+// comes again. All of it is fetched: what is still in the client's buffer is
+// handed out after the break, and the next Ack confirms what came before it.
 func TestUnacknowledgedComesAgain(t *testing.T) {
 	t.Parallel()
 	servers := testkit.NATSProcesses(t, 1)
@@ -106,10 +107,10 @@ func TestUnacknowledgedComesAgain(t *testing.T) {
 		s.upTo(t, s.sent+50)
 		r.upTo(t, s.sent)
 		s.upTo(t, s.sent+50)
-		eventually(t, "fifty events", func(ctx context.Context) error { // not acknowledged
+		eventually(t, "the last of fifty events", func(ctx context.Context) error { // not acknowledged
 			got, err := r.consumer.Fetch(ctx, 50, time.Second)
-			if err == nil && len(got) == 0 {
-				err = errors.New("none yet")
+			if err == nil && (len(got) == 0 || got[len(got)-1].Position.Number != s.sent) {
+				err = errors.New("not yet")
 			}
 			return err
 		})
@@ -138,7 +139,7 @@ func TestSilentServer(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		err := call(ctx)
-		if took := time.Since(began); took > deadline+15*time.Second { // a hang, not a measurement
+		if took := time.Since(began); took > hang { // not a measurement
 			t.Errorf("%s took %s with a deadline of %s", what, took, deadline)
 		} else {
 			t.Logf("%s: %v after %s", what, err, took.Round(time.Millisecond))

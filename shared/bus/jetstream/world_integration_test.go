@@ -24,7 +24,7 @@ import (
 )
 
 // hang bounds every wait for something that must happen.
-const hang = 60 * time.Second
+const hang = 3 * time.Minute
 
 func TestMain(m *testing.M) {
 	testkit.Main(m)

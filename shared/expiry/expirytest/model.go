@@ -185,6 +185,7 @@ func (m *model) time(t *rapid.T) {
 
 func (m *model) look(t *rapid.T) {
 	wantLen(t, m.x, len(m.due)+len(m.flights))
+	m.missing(t)
 	until := m.around(t)
 	got, err := m.x.Upcoming(t.Context(), until)
 	if err != nil {
@@ -200,4 +201,15 @@ func (m *model) look(t *rapid.T) {
 	if !slices.EqualFunc(got, want, func(a, b expiry.Upcoming) bool { return a.Target == b.Target && a.At.Equal(b.At) }) {
 		t.Fatalf("upcoming is %v, want %v", got, want)
 	}
+}
+
+func (m *model) missing(t *rapid.T) {
+	asked := expiry.Member{Target: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "asked target"), At: m.around(t)}
+	asked.ID = lease.ID(fmt.Sprint(asked.Target, rapid.IntRange(0, 3).Draw(t, "asked")))
+	d, due := m.due[asked.ID]
+	if m.flights[asked.ID] != nil || due && !d.At.After(asked.At) {
+		wantMissing(t, m.x, []expiry.Member{asked})
+		return
+	}
+	wantMissing(t, m.x, []expiry.Member{asked}, asked)
 }

@@ -71,6 +71,9 @@ func Laws() []Law {
 		{"a claim takes no more than its limit", limits},
 		{"an offer may be of any size, with members named twice", manyOffered},
 		{"targets are apart, whatever their names", names},
+		{"D2 missing is what was never offered, has ended, or waits for later", missing},
+		{"D2 what is in flight is not missing", missingInFlight},
+		{"D2 missing is told of any number of members, in order", missingMany},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/curfew-project/curfew/shared/expiry"
 	"github.com/curfew-project/curfew/shared/expiry/expirytest"
 	"github.com/curfew-project/curfew/shared/expiry/memory"
+	"github.com/curfew-project/curfew/shared/lease"
 )
 
 func TestModelOfASoundIndex(t *testing.T) {
@@ -118,6 +119,51 @@ func (x deaf) Complete(ctx context.Context, c expiry.Claim, later ...expiry.Memb
 	return x.Index.Complete(ctx, c, later...)
 }
 
+// lenient takes what waits for later for present; grounded does not see flights;
+// shortSighted compares the first members only.
+type lenient struct{ *memory.Index }
+
+func (x lenient) Missing(ctx context.Context, members ...expiry.Member) ([]expiry.Member, error) {
+	all := slices.Clone(members)
+	for i := range all {
+		all[i].At = all[i].At.Add(time.Hour)
+	}
+	found, err := x.Index.Missing(ctx, all...)
+	for i := range found {
+		found[i].At = found[i].At.Add(-time.Hour)
+	}
+	return found, err
+}
+
+type grounded struct {
+	*memory.Index
+	aloft map[lease.ID]bool
+}
+
+func (x grounded) Claim(ctx context.Context, target string, now time.Time, n int, hold time.Duration) (expiry.Claim, error) {
+	c, err := x.Index.Claim(ctx, target, now, n, hold)
+	for _, m := range c.Members {
+		x.aloft[m.ID] = true
+	}
+	return c, err
+}
+
+func (x grounded) Missing(ctx context.Context, members ...expiry.Member) ([]expiry.Member, error) {
+	found, err := x.Index.Missing(ctx, members...)
+	for _, m := range members {
+		if x.aloft[m.ID] && !slices.Contains(found, m) {
+			found = append(found, m)
+		}
+	}
+	return found, err
+}
+
+type shortSighted struct{ *memory.Index }
+
+func (x shortSighted) Missing(ctx context.Context, members ...expiry.Member) ([]expiry.Member, error) {
+	return x.Index.Missing(ctx, members[:min(len(members), 1000)]...)
+}
+
 type usurped struct {
 	*memory.Index
 	last *expiry.Claim
@@ -154,6 +200,10 @@ func TestLawsCatchTheirFaults(t *testing.T) {
 		"a claim takes no more than its limit":                           func() expiry.Index { return boundless{memory.New()} },
 		"an offer may be of any size, with members named twice":          func() expiry.Index { return short{memory.New()} },
 		"targets are apart, whatever their names":                        func() expiry.Index { return mixed{memory.New()} },
+
+		"D2 missing is what was never offered, has ended, or waits for later": func() expiry.Index { return lenient{memory.New()} },
+		"D2 what is in flight is not missing":                                 func() expiry.Index { return grounded{memory.New(), map[lease.ID]bool{}} },
+		"D2 missing is told of any number of members, in order":               func() expiry.Index { return shortSighted{memory.New()} },
 	} {
 		if law, ok := laws[name]; !ok || !fails(t, law, broken()) {
 			t.Errorf("%q does not catch the index that breaks it (known: %v)", name, ok)

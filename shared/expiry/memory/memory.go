@@ -208,4 +208,23 @@ func (x *Index) Len(context.Context) (int, error) {
 	return len(x.due) + len(x.flights), nil
 }
 
-var _ expiry.Index = (*Index)(nil)
+// Missing implements [expiry.Comparer].
+func (x *Index) Missing(_ context.Context, members ...expiry.Member) ([]expiry.Member, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var out []expiry.Member
+	for _, m := range members {
+		if x.flights[m.ID] != nil {
+			continue
+		}
+		if d, ok := x.due[m.ID]; !ok || d.At.After(m.At) {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+var (
+	_ expiry.Index    = (*Index)(nil)
+	_ expiry.Comparer = (*Index)(nil)
+)

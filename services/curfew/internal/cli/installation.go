@@ -22,6 +22,17 @@ type installationView struct {
 	Contested       []targetView   `json:"contested"`
 	Strays          []targetView   `json:"strays"`
 	Recoveries      []recoveryView `json:"recoveries"`
+	Processes       []processView  `json:"processes"`
+}
+
+// processView is a program that has said lately that it runs.
+type processView struct {
+	Name    string    `json:"name"`
+	Program string    `json:"program"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	Seen    time.Time `json:"seen"`
+	Skew    int64     `json:"clock_skew_ms"`
 }
 
 // targetView is one thing about a target.
@@ -65,7 +76,7 @@ type lossView struct {
 func (s *session) operatorInstallationCommand() *cobra.Command {
 	return s.clientFlags(&cobra.Command{
 		Use:   "installation",
-		Short: "Show recoveries of the store, doubts, and accounts without a lease",
+		Short: "Show recoveries of the store, doubts, accounts without a lease, and processes",
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := s.client()
@@ -127,6 +138,7 @@ func (s *session) printInstallation(v *installationView) {
 	fmt.Fprint(s.out, format.Table([]string{"Key", "Value"}, [][]string{
 		{"Installation", v.ID}, {"Store", store}, {"Stray sweeps", sweeps}, {"Recoveries", strconv.Itoa(len(v.Recoveries))},
 	}))
+	s.printProcesses(v.Processes)
 	for i := range v.Recoveries {
 		s.printRecovery(&v.Recoveries[i])
 	}
@@ -161,6 +173,18 @@ func (s *session) printTargets(title, heading string, targets []targetView, valu
 	if len(rows) > 0 {
 		fmt.Fprintf(s.out, "\n%s:\n\n%s", title, format.Table([]string{"Connection", heading}, rows))
 	}
+}
+
+func (s *session) printProcesses(processes []processView) {
+	if len(processes) == 0 {
+		return
+	}
+	rows := make([][]string, len(processes))
+	for i, p := range processes {
+		skew := (time.Duration(p.Skew) * time.Millisecond).String()
+		rows[i] = []string{p.Name, p.Program, p.Version, moment(p.Started), moment(p.Seen), skew}
+	}
+	fmt.Fprintf(s.out, "\nProcesses:\n\n%s", format.Table([]string{"Name", "Program", "Version", "Started", "Seen", "Clock skew"}, rows))
 }
 
 func (s *session) printRecovery(r *recoveryView) {

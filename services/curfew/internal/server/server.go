@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/curfew-project/curfew/issuer"
 	"github.com/curfew-project/curfew/revoker"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/heartbeat"
 	"github.com/curfew-project/curfew/services/internal/lifecycle"
 	"github.com/curfew-project/curfew/services/internal/listener"
 	"github.com/curfew-project/curfew/services/internal/unseal"
@@ -181,6 +183,9 @@ func (s *Server) startRoles(ctx context.Context) error {
 		return err
 	}
 	s.audit.Store(audit)
+	beat := heartbeat.New(s.store, s.clock, s.part("heartbeat"), cmp.Or(s.cfg.Name, process), string(config.Server), version.Version)
+	s.life.OnStop("heartbeat", beat.Close)
+	s.life.Run(ctx, "heartbeat", step.New(s.clock, s.part("heartbeat"), step.Config{}, beat).Run)
 	// Whatever decides from the store starts after it (A7).
 	audit.Settle(ctx)
 	s.life.Run(ctx, "auditor", audit.Run)

@@ -1,5 +1,6 @@
 // Package stage is what the demo plays on: a Postgres cluster of its own as the
-// target, and `curfew server` as a child process, with everything embedded.
+// target, and `curfew server` as a child process, with everything embedded; or,
+// in its place, the distributed form as package topology runs it.
 //
 // # What holds
 //
@@ -17,5 +18,6 @@
 //	no Postgres anywhere       *find.NotFoundError, with one line for each way
 //	the server ends            the error shows the end of its log
 //	the address is a stranger's  ErrStranger
+//	a part does not come up    the error shows the end of its log
 //	we are killed              Linux ends the children; the folder stays behind
 package stage

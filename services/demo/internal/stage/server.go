@@ -33,11 +33,14 @@ const KeyFile = "ledger.pub"
 
 // Server is the Curfew that was started.
 type Server struct {
-	URL    string
+	URL   string
+	Data  string // data_dir
+	Token secret.Value
+	// Of `curfew server`.
 	Pid    int
-	Data   string // data_dir
 	Config string // file
-	Token  secret.Value
+	// Parts are what runs in the distributed form, by name; nil where it is not.
+	Parts []string
 }
 
 // TokenFile holds the root token.
@@ -123,7 +126,7 @@ func (s *Stage) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if status != http.StatusOK || !s.process.Running() {
+	if status != http.StatusOK || s.process != nil && !s.process.Running() {
 		return fmt.Errorf("%w: %s (HTTP status %d)", ErrStranger, s.Server.URL, status)
 	}
 	return nil
@@ -169,8 +172,12 @@ func (s *Stage) get(ctx context.Context, path string) (status int, body []byte, 
 
 func (s *Stage) log() string { return filepath.Join(s.Dir, "server.log") }
 
-// LogTail is the end of the server's log, for an error that a person reads.
+// LogTail is the end of the server's log, or of all logs, for an error that a
+// person reads.
 func (s *Stage) LogTail() string {
+	if s.topology != nil {
+		return s.topology.LogTails()
+	}
 	text, err := os.ReadFile(s.log())
 	if err != nil {
 		return err.Error()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/services/internal/child"
+	"github.com/curfew-project/curfew/services/internal/topology"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/testkit/find"
@@ -19,10 +20,13 @@ import (
 
 // Config describes a stage.
 type Config struct {
-	Curfew  string // path of the program
-	Finder  find.Finder
-	Environ []string // the caller's
-	Clock   clock.Clock
+	Curfew string // path of the program
+	// Programs, if set, is the folder of the programs of the distributed form,
+	// which then runs in place of `curfew server`.
+	Programs string
+	Finder   find.Finder
+	Environ  []string // the caller's
+	Clock    clock.Clock
 	// Paused switches the revoker off; the demo must then fail.
 	Paused bool
 	// CommandTime bounds one command of the client; 30 s.
@@ -39,8 +43,9 @@ type Stage struct {
 	cfg      Config
 	environ  []string
 	postgres *server.Postgres
-	process  *child.Child
-	port     *server.Port
+	process  *child.Child       // `curfew server`, or nil
+	port     *server.Port       // its
+	topology *topology.Topology // in its place, or nil
 }
 
 // Open starts Postgres and Curfew.
@@ -65,11 +70,15 @@ func Open(ctx context.Context, cfg Config) (_ *Stage, err error) {
 	if err := os.Mkdir(home, 0o700); err != nil {
 		return nil, fmt.Errorf("make a home folder: %w", err)
 	}
-	s.environ = environ(cfg.Environ, home)
+	s.environ = topology.Environ(cfg.Environ, home)
 	if err := s.openTarget(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.openServer(ctx); err != nil {
+	open := s.openServer
+	if cfg.Programs != "" {
+		open = s.openTopology
+	}
+	if err := open(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -104,6 +113,9 @@ func (s *Stage) Close(ctx context.Context) error {
 	var err error
 	if s.process != nil {
 		err = s.process.Stop(ctx, stopHangs)
+	}
+	if s.topology != nil {
+		err = s.topology.Close(ctx)
 	}
 	if s.port != nil {
 		err = errors.Join(err, s.port.Close())

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/curfew-project/curfew/services/demo/internal/stage"
@@ -87,10 +89,33 @@ func (s *story) open() {
 	for _, sql := range st.Target.Setup() {
 		s.quote(sql + ";")
 	}
-	s.say("",
-		fmt.Sprintf("Curfew is one process, %d, with store, event stream and audit log embedded:", st.Server.Pid),
-		"")
-	s.quote("$ curfew server -config=" + st.Server.Config)
-	s.quote("==> " + st.Server.URL)
+	s.server()
 	s.say("", "The commands below are run in "+st.Dir+",", "with the address and the root token in CURFEW_ADDR and CURFEW_TOKEN.")
+}
+
+// server says what Curfew is here.
+func (s *story) server() {
+	server := s.stage.Server
+	if server.Parts == nil {
+		s.say("",
+			fmt.Sprintf("Curfew is one process, %d, with store, event stream and audit log embedded:", server.Pid),
+			"")
+		s.quote("$ curfew server -config=" + server.Config)
+		s.quote("==> " + server.URL)
+		return
+	}
+	s.say("",
+		"Curfew is what would run on many machines, each part a process here, with its",
+		"configuration and its log in "+server.Data+". Issuers stand",
+		"behind a proxy; the store is a Postgres of its own, not the target:",
+		"")
+	lines := slices.Collect(slices.Chunk(server.Parts, 7))
+	for i, line := range lines {
+		text := strings.Join(line, ", ")
+		if i < len(lines)-1 {
+			text += ","
+		}
+		s.quote(text)
+	}
+	s.quote("==> " + server.URL)
 }

@@ -1,0 +1,67 @@
+package revoker
+
+import (
+	"context"
+
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Observer is told what operators want to see. Its methods are called by many
+// goroutines and must not block.
+type Observer interface {
+	// Ended is told of each revocation that this process ended; the lease has
+	// all its times.
+	Ended(l *lease.Lease)
+	// Failed is told of each attempt of this process that failed; the lease says
+	// why, and whether it is parked.
+	Failed(l *lease.Lease)
+	// Compared is told what each look at index and store found; what was missing
+	// was offered again. Processes that share an index find the same.
+	Compared(d Drift)
+}
+
+// Drift is what the index lacked of the leases that fall due next (D2).
+type Drift struct {
+	Known    bool // false: index or store did not answer, and nothing else is said
+	Missing  int  // did not wait in the index at two looks in a row
+	Compared int  // leases that the look covered
+	Members  int  // of the whole index, due and in flight
+}
+
+// Nop is an [Observer] that ignores everything.
+type Nop struct{}
+
+// Ended implements [Observer].
+func (Nop) Ended(*lease.Lease) {}
+
+// Failed implements [Observer].
+func (Nop) Failed(*lease.Lease) {}
+
+// Compared implements [Observer].
+func (Nop) Compared(Drift) {}
+
+// watched is a store that tells an observer what the worker commits to it.
+type watched struct {
+	store.Leases
+	observer Observer
+}
+
+// Apply implements [store.Leases].
+func (w watched) Apply(ctx context.Context, items ...store.Transition) []store.Outcome {
+	out := w.Leases.Apply(ctx, items...)
+	for i := range out {
+		if out[i].Err != nil {
+			continue
+		}
+		switch do := items[i].Change.Do.(type) {
+		case lease.Finish:
+			w.observer.Ended(&out[i].Lease)
+		case lease.Progress:
+			if do.Failed {
+				w.observer.Failed(&out[i].Lease)
+			}
+		}
+	}
+	return out
+}

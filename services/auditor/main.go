@@ -1,0 +1,58 @@
+// Command curfew-auditor keeps the record. Several share one ledger: one of them
+// appends, the others stand by and serve readers.
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/curfew-project/curfew/auditor"
+	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/program"
+	"github.com/curfew-project/curfew/services/internal/relay"
+)
+
+func main() {
+	os.Exit(program.Main(config.Auditor, "Keep the record and serve it", role))
+}
+
+func role(ctx context.Context, p *program.Process) error {
+	if err := p.Await(ctx); err != nil {
+		return err
+	}
+	key, err := p.Install.Derive(relay.Purpose)
+	if err != nil {
+		return err
+	}
+	stream, err := p.OpenStream(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := auditor.New(ctx, auditor.Deps{
+		Stream: stream, Store: p.Store, Locks: p.Store, Clock: p.Clock, Log: p.Part("auditor"),
+	}, auditor.Config{
+		Dir: filepath.Join(p.Config.DataDir, "audit"), LedgerDir: p.Config.Audit.LedgerDir,
+		Installation: p.Install.ID(), Name: p.Config.Name,
+	})
+	if err != nil {
+		return err
+	}
+	p.Monitor.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "curfew_auditor_appends", Help: "1 where this auditor is the one that appends, 0 where it stands by.",
+	}, func() float64 {
+		if a.Appends() {
+			return 1
+		}
+		return 0
+	}))
+	p.Life.Run(ctx, "auditor", a.Run)
+	return p.Serve(ctx, &http.Server{
+		Handler:           relay.Guard(key, a.Handler()),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 15,
+	}, a.Drain)
+}

@@ -1,0 +1,40 @@
+// Package fleet holds the tests of the distributed form under faults: the built
+// programs with their servers, as package topology runs them on loopback
+// addresses, driven by client libraries that nobody here wrote, while parts of
+// the fleet are stopped, killed and robbed of their data. It has no code outside
+// its tests, which need the build tag e2e.
+//
+// Every test ends with the same checker (check_test.go), which knows only what
+// clients were told, what the target holds and what the record says:
+//
+//   - each credential that a client holds and that has not ended logs in;
+//   - the accounts in the target are those of the leases that the record calls
+//     active, and no others: no account without a lease, no lease without its
+//     account (promise 1, B1);
+//   - an active lease that no client was told of is explained by a request that
+//     was not answered;
+//   - the record is dense (D3), the versions of each lease are complete and
+//     their order is legal (A1), and `lease.revoked` is there exactly once for
+//     each lease that ended;
+//   - `curfew audit verify` passes, with key and checkpoint taken over the API.
+//
+// # What is done to the fleet
+//
+//	due       one of two revokers killed while thousands of leases fall due
+//	away      Redis, NATS, and both stopped; they return
+//	lost      Redis flushed, or back without its data; stream or consumers
+//	          deleted; the stream's leader killed
+//	issuer    one of two killed, and stopped in order, under load
+//	auditor   the one that appends killed; a reader of the stream resumes
+//	kill      all programs, everything, and random parts, again and again
+//	store     Postgres killed under load
+//	soak      nothing; memory and goroutines are watched
+//
+// CURFEW_FLEET_KILLS sets the rounds of random kills (10), CURFEW_FLEET_SOAK the
+// minutes of the soak (20 seconds where it is not set, which only shows that it
+// works).
+//
+// Times are taken from the record, by the store's clock. One decides a test only
+// where the promise is a time, and then with room for a busy machine; the others
+// are logged.
+package fleet

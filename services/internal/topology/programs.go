@@ -1,0 +1,130 @@
+package topology
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// program adds a part that is a program of ours.
+func (t *Topology) program(name, file string, args ...string) *Program {
+	p := &Program{
+		name: name, path: filepath.Join(t.cfg.Programs, file), args: args,
+		environ: t.environ, dir: t.Dir, log: filepath.Join(t.Dir, name+".log"),
+	}
+	t.parts = append(t.parts, p)
+	return p
+}
+
+// addPrograms starts all of them at once: each waits for what it needs.
+func (t *Topology) addPrograms(ctx context.Context) error {
+	listeners := make([]string, t.cfg.Auditors)
+	for i := range listeners {
+		p, err := t.port()
+		if err != nil {
+			return err
+		}
+		listeners[i] = p.Address()
+		t.auditors = append(t.auditors, "http://"+p.Address())
+	}
+	for i, address := range listeners {
+		if err := t.addCurfew(ctx, "auditor", i, listener(address)); err != nil {
+			return err
+		}
+	}
+	for i := range t.cfg.Revokers {
+		if err := t.addCurfew(ctx, "revoker", i, ""); err != nil {
+			return err
+		}
+	}
+	for i := range t.cfg.Issuers {
+		p, err := t.port()
+		if err != nil {
+			return err
+		}
+		t.issuers = append(t.issuers, "http://"+p.Address())
+		more := listener(p.Address())
+		if i > 0 {
+			more += "auto_init = false\n" // one makes the installation, the others wait for it
+		}
+		if err := t.addCurfew(ctx, "issuer", i, more); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addCurfew writes the configuration of one program and starts it.
+func (t *Topology) addCurfew(ctx context.Context, kind string, i int, more string) error {
+	name := fmt.Sprintf("%s-%d", kind, i+1)
+	monitor, err := t.port()
+	if err != nil {
+		return err
+	}
+	redis, err := t.indexAddress()
+	if err != nil {
+		return err
+	}
+	dataDir := filepath.Join(t.Dir, name)
+	if name == "issuer-1" {
+		dataDir = t.Dir // for the root token
+	}
+	text := fmt.Sprintf(`name     = %q
+data_dir = %q
+key_file = %q
+monitor { address = %q }
+store "postgres" {
+  url           = "postgres://%s@%s/%s?sslmode=disable"
+  password_file = %q
+}
+nats {
+  servers  = [%s]
+  replicas = %d
+}
+redis { addresses = [%q] }
+audit {
+  ledger_dir = %q
+  urls       = [%s]
+}
+`, name, dataDir, t.KeyFile(), monitor.Address(),
+		login, t.storeAddress(), login, filepath.Join(t.Dir, passwordFile),
+		list(t.streams), t.cfg.Streams, redis, t.LedgerDir(), list(t.auditors))
+	file := filepath.Join(t.Dir, name+".hcl")
+	if err := os.WriteFile(file, []byte(text+more+t.cfg.Settings+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the configuration of %s: %w", name, err)
+	}
+	p := t.program(name, "curfew-"+kind, "-config="+file)
+	p.probe = "http://" + monitor.Address() + "/readyz"
+	return p.Start(ctx)
+}
+
+func (t *Topology) addProxy(ctx context.Context) error {
+	address := t.cfg.Address
+	if address == "" {
+		p, err := t.port()
+		if err != nil {
+			return err
+		}
+		address = p.Address()
+	}
+	t.URL = "http://" + address
+	p := t.program(Proxy, "local", "proxy", "-listen="+address, "-to="+strings.Join(t.issuers, ","))
+	p.probe = t.URL + "/v1/sys/health"
+	return p.Start(ctx)
+}
+
+func listener(address string) string {
+	return fmt.Sprintf("listener \"tcp\" { address = %q tls_disable = true }\n", address)
+}
+
+// list is the inside of a list in HCL.
+func list(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, s := range texts {
+		quoted[i] = strconv.Quote(s)
+	}
+	return strings.Join(quoted, ", ")
+}
