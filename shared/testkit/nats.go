@@ -14,7 +14,7 @@ import (
 )
 
 // natsHangs bounds how long NATS may take to be ready.
-const natsHangs = 30 * time.Second
+const natsHangs = 2 * time.Minute
 
 // NATSServer is a NATS server with JetStream, in the process of the test: it
 // can be stopped, but not killed. Its methods may be called concurrently.

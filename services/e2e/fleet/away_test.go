@@ -17,11 +17,11 @@ const (
 	targetWithin = 2 * time.Second
 )
 
-// TestServersAway: everything works without Redis, without NATS and without
+// serversAway: everything works without Redis, without NATS and without
 // both, whether they refuse or hang, and the record is complete when they are
 // back (promise 6, C9, D1).
-func TestServersAway(t *testing.T) {
-	f := open(t)
+func serversAway(t *testing.T, f *fleet) {
+	t.Helper()
 	stopped := func(t *testing.T, parts ...string) (back func()) {
 		t.Helper()
 		f.stop(t, parts...)
@@ -62,7 +62,6 @@ func TestServersAway(t *testing.T) {
 			}
 		})
 	}
-	f.all(t)
 }
 
 // lives is everything that clients do. The leases that it returns ran out and

@@ -21,15 +21,20 @@
 // # What is done to the fleet
 //
 //	due       one of two revokers killed while thousands of leases fall due
-//	away      Redis, NATS, and both stopped; they return
+//	revoker   one of two frozen (SIGSTOP) until its locks and claims are another's
+//	away      Redis, NATS, and both stopped, and silent; they return
 //	lost      Redis flushed, or back without its data; stream or consumers
 //	          deleted; the stream's leader killed
 //	issuer    one of two killed, and stopped in order, under load
-//	auditor   the one that appends killed; a reader of the stream resumes
+//	creation  all issuers killed, and frozen, while the target holds their
+//	          creations up
+//	auditor   the one that appends killed, frozen, stopped; both killed; a reader
+//	          of the stream resumes
 //	kill      all programs, everything, and random parts, again and again
 //	store     Postgres killed under load
-//	soak      nothing; memory and goroutines are watched
+//	soak      nothing; memory, goroutines and files are watched
 //
+// The names are those of the subtests of TestFleet; they share one fleet.
 // CURFEW_FLEET_KILLS sets the rounds of random kills (10), CURFEW_FLEET_SOAK the
 // minutes of the soak (20 seconds where it is not set, which only shows that it
 // works).

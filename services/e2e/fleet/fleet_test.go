@@ -30,17 +30,16 @@ type fleet struct {
 	target   *target
 	book     *book
 	record   record
+	ended    bool
 }
 
-// open starts a fleet for a test and its subtests. settings are further lines of
-// every program's configuration.
-func open(t *testing.T, settings ...string) *fleet {
+// open starts a fleet for a test and its subtests.
+func open(t *testing.T) *fleet {
 	t.Helper()
 	dir, err := build()
 	must(t, err, "build")
 	top, err := topology.Open(t.Context(), topology.Config{
 		Programs: dir, Finder: find.Finder{Getenv: os.Getenv}, Environ: os.Environ(), Clock: clock.System{},
-		Settings: strings.Join(settings, "\n"),
 	})
 	var missing *find.NotFoundError
 	if errors.As(err, &missing) && os.Getenv("CURFEW_CI") != "1" {
@@ -60,6 +59,10 @@ func open(t *testing.T, settings ...string) *fleet {
 // end stops everything and looks at what the programs wrote.
 func (f *fleet) end(t *testing.T) {
 	t.Helper()
+	if f.ended {
+		return
+	}
+	f.ended = true
 	for _, name := range f.Names() {
 		p := f.part(t, name)
 		if t.Failed() {

@@ -9,10 +9,10 @@ import (
 // clients is how many a load has.
 const clients = 16
 
-// TestIssuerGone: one of two issuers goes away under load. The clients' ordinary
+// issuerGone: one of two issuers goes away under load. The clients' ordinary
 // retries suffice, and no account is left behind (B1).
-func TestIssuerGone(t *testing.T) {
-	f := open(t)
+func issuerGone(t *testing.T, f *fleet) {
+	t.Helper()
 	for name, end := range map[string]func(testing.TB, ...string){"killed": f.kill, "stopped in order": f.stop} {
 		t.Run(name, func(t *testing.T) {
 			l := f.load(t, clients)
@@ -29,5 +29,4 @@ func TestIssuerGone(t *testing.T) {
 			f.check(t)
 		})
 	}
-	f.all(t)
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/curfew-project/curfew/services/internal/topology"
 )
 
-// TestKilled kills programs and servers under load, many at once and some at
+// killed kills programs and servers under load, many at once and some at
 // random, and starts them again with the data that they had.
-func TestKilled(t *testing.T) {
-	f := open(t)
+func killed(t *testing.T, f *fleet) {
+	t.Helper()
 	for name, parts := range map[string][]string{"all programs": f.ours(), "everything": f.Names()} {
 		t.Run(name, func(t *testing.T) {
 			l := f.load(t, 8)
@@ -29,7 +29,6 @@ func TestKilled(t *testing.T) {
 		})
 	}
 	t.Run("at random", f.atRandom)
-	f.all(t)
 }
 
 // atRandom kills up to three parts in each round, at any time of each other.
@@ -63,10 +62,10 @@ func (f *fleet) atRandom(t *testing.T) {
 	}
 }
 
-// TestStoreKilled kills the store under load and starts it with the same data:
+// storeKilled kills the store under load and starts it with the same data:
 // nothing that was answered is lost, and clients recover by themselves (A7).
-func TestStoreKilled(t *testing.T) {
-	f := open(t)
+func storeKilled(t *testing.T, f *fleet) {
+	t.Helper()
 	l := f.load(t, clients)
 	for range 3 {
 		l.more(t, 100)
@@ -76,5 +75,4 @@ func TestStoreKilled(t *testing.T) {
 	}
 	l.stop(t)
 	f.check(t)
-	f.all(t)
 }

@@ -29,14 +29,17 @@ const most = 60
 // load starts clients with the library's ordinary retries.
 func (f *fleet) load(tb testing.TB, clients int) *load {
 	tb.Helper()
-	ctx, cancel := context.WithCancel(tb.Context())
+	// A client that is stopped finishes what it began: an answer that nobody waits
+	// for is another test's.
+	ctx := context.WithoutCancel(tb.Context())
+	stopped, cancel := context.WithCancel(ctx)
 	refused, errors := f.book.trouble()
 	l := &load{f: f, cancel: cancel, before: refused, errors: len(errors)}
 	for range clients {
 		c := f.client(tb)
 		l.clients.Go(func() {
-			for ctx.Err() == nil {
-				l.life(c)
+			for stopped.Err() == nil {
+				l.life(ctx, c)
 			}
 		})
 	}
@@ -44,10 +47,9 @@ func (f *fleet) load(tb testing.TB, clients int) *load {
 	return l
 }
 
-// life is that of one credential. A client that is stopped finishes what it
-// began: an answer that nobody waits for is another test's.
-func (l *load) life(c *vault.Client) {
-	b, ctx := l.f.book, context.Background()
+// life is that of one credential.
+func (l *load) life(ctx context.Context, c *vault.Client) {
+	b := l.f.book
 	if rand.IntN(8) == 0 {
 		if cred, err := issue(ctx, c, "brief"); l.took(err) {
 			b.note(func() { b.ended[cred.user] = cred })

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	vault "github.com/hashicorp/vault/api"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -23,28 +24,35 @@ import (
 // the store.
 const driftWithin = 30 * time.Second
 
-// TestLost takes what Redis and NATS hold away, under load and with leases that
+// dataLost takes what Redis and NATS hold away, under load and with leases that
 // run out meanwhile. Nothing is missed and the record is complete (promise 6).
-func TestLost(t *testing.T) {
-	f := open(t)
+func dataLost(t *testing.T, f *fleet) {
+	t.Helper()
 	for _, loss := range []struct {
-		name string
-		take func(*testing.T)
+		name  string
+		take  func(*testing.T)
+		index bool // what is lost
 	}{
-		{"redis flushed", f.flush},
-		{"redis back without its data", f.emptied},
-		{"stream deleted", f.streamDeleted},
-		{"consumers deleted", f.consumersDeleted},
-		{"leader killed", f.leaderKilled},
+		{"redis flushed", f.flush, true},
+		{"redis back without its data", f.emptied, true},
+		{"stream deleted", f.streamDeleted, false},
+		{"consumers deleted", f.consumersDeleted, false},
+		{"leader killed", f.leaderKilled, false},
 	} {
 		t.Run(loss.name, func(t *testing.T) {
 			l := f.load(t, 4)
 			c := f.client(t)
+			soon := f.soon(t, c)
 			var brief []credential
 			for range 10 {
 				brief = append(brief, f.brief(t, c))
 			}
+			repaired := f.repaired(t)
 			loss.take(t)
+			lost := time.Now()
+			if loss.index {
+				f.mended(t, repaired, lost)
+			}
 			l.more(t, 50)
 			t.Logf("leases that ran out meanwhile were gone %v later", f.gone(t, brief).Round(time.Millisecond))
 			if errors := l.stop(t); len(errors) > 0 {
@@ -52,12 +60,14 @@ func TestLost(t *testing.T) {
 			}
 			f.start(t)
 			f.settled(t)
+			for _, cred := range soon {
+				f.release(t, c, cred, false)
+			}
 			f.check(t)
 			disabled, gone := f.lags(t, brief)
 			t.Logf("disabled after their time: %s; gone: %s", spread(disabled), spread(gone))
 		})
 	}
-	f.all(t)
 }
 
 // flush empties the index.
@@ -164,27 +174,63 @@ func (f *fleet) leaderKilled(t *testing.T) {
 	f.kill(t, leader)
 }
 
-// settled waits until the index is what the store says, where the revokers tell.
-func (f *fleet) settled(t *testing.T) {
+// soon issues leases that fall due within the minute that the index is compared
+// for, but not before the test is over.
+func (f *fleet) soon(t *testing.T, c *vault.Client) (all []credential) {
 	t.Helper()
-	const name = "curfew_index_drift"
+	must(t, f.target.role(c, "soon", 55*time.Second), "write role soon")
+	for range 20 {
+		cred, err := issue(t.Context(), c, "soon")
+		must(t, err, "issue")
+		f.book.note(func() { f.book.held[cred.user] = cred })
+		all = append(all, cred)
+	}
+	return all
+}
+
+// repaired is how many leases the revokers have put back into the index.
+func (f *fleet) repaired(t *testing.T) (n float64) {
+	t.Helper()
 	for _, revoker := range f.named("revoker-") {
 		m, err := f.metrics(t, revoker)
 		must(t, err, "read metrics")
-		if _, told := m[name]; !told {
-			t.Logf("%s does not tell %s", revoker, name)
-			continue
+		n += m["curfew_index_repaired_total"]
+	}
+	return n
+}
+
+// mended waits until the index has what was taken from it, and fails where that
+// took longer than promised.
+func (f *fleet) mended(t *testing.T, before float64, lost time.Time) {
+	t.Helper()
+	eventually(t, "leases are put back into the index", func() error {
+		if f.repaired(t) == before {
+			return errors.New("none was")
 		}
-		took := eventually(t, "the index is what the store says", func() error {
+		return nil
+	})
+	f.settled(t)
+	took := time.Since(lost)
+	t.Logf("the index has what it lost after %v", took.Round(time.Millisecond))
+	if took > driftWithin {
+		t.Errorf("that took longer than %v", driftWithin)
+	}
+}
+
+// settled waits until every revoker finds nothing that the index lacks.
+func (f *fleet) settled(t *testing.T) {
+	t.Helper()
+	for _, revoker := range f.named("revoker-") {
+		eventually(t, "the index is what the store says", func() error {
 			m, err := f.metrics(t, revoker)
-			if err == nil && m[name] != 0 {
-				err = fmt.Errorf("%s of %s is %v", name, revoker, m[name])
+			if err != nil {
+				return err
 			}
-			return err
+			drift, known := m["curfew_index_drift"]
+			if !known || drift != 0 {
+				return fmt.Errorf("the drift that %s tells is %v (known: %t)", revoker, drift, known)
+			}
+			return nil
 		})
-		t.Logf("%s of %s is 0 after %v", name, revoker, took.Round(time.Millisecond))
-		if took > driftWithin {
-			t.Errorf("that took longer than %v", driftWithin)
-		}
 	}
 }

@@ -33,16 +33,16 @@ const (
 	flatWithin = 1.25
 )
 
-// TestSoak loads the fleet for some minutes and prints how memory and
+// soak loads the fleet for some minutes and prints how memory and
 // goroutines of each program went.
-func TestSoak(t *testing.T) {
+func soak(t *testing.T, f *fleet) {
+	t.Helper()
 	lasts := soakDefault
 	if text := os.Getenv(soakVariable); text != "" {
 		minutes, err := strconv.Atoi(text)
 		must(t, err, "read "+soakVariable)
 		lasts = time.Duration(minutes) * time.Minute
 	}
-	f := open(t)
 	l := f.load(t, 4)
 	l.more(t, 20)
 	samples := map[string][]map[string]float64{}
@@ -64,7 +64,6 @@ func TestSoak(t *testing.T) {
 	f.check(t)
 	t.Logf("%d requests in %v (first, middle and last third of %d samples: medians)\n%s",
 		l.done.Load(), lasts, len(samples[f.ours()[0]]), table(t, lasts, f.ours(), samples))
-	f.all(t)
 }
 
 // table shows each program's medians over the thirds of the time: a collector's

@@ -55,7 +55,7 @@ func (r *follower) stream(ctx context.Context, f *fleet) {
 		r.fail(err)
 		return
 	}
-	place, _, _ := r.state()
+	place, _ := r.state()
 	req.Header.Set("X-Vault-Token", f.root)
 	req.Header.Set("Last-Event-ID", place)
 	res, err := http.DefaultClient.Do(req)
@@ -116,12 +116,11 @@ func (r *follower) fail(err error) {
 	r.wrong = err
 }
 
-// state is where the reader is, how many streams it took to get there, and what
-// was wrong.
-func (r *follower) state() (place string, streams int, wrong error) {
+// state is where the reader is, and what was wrong.
+func (r *follower) state() (place string, wrong error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.place, r.streams, r.wrong
+	return r.place, r.wrong
 }
 
 // caught waits until the reader has what the record has now.
@@ -130,7 +129,7 @@ func (r *follower) caught(tb testing.TB, f *fleet) {
 	eventually(tb, "read the record", func() error { return f.read(tb) })
 	end := f.record.last
 	eventually(tb, "the stream reaches the end of the record", func() error {
-		place, _, wrong := r.state()
+		place, wrong := r.state()
 		if wrong != nil {
 			tb.Fatal(wrong)
 		}

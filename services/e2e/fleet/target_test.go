@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,10 +58,11 @@ func (g *target) setUp(tb testing.TB, c *vault.Client) {
 // briefTTL is how long the leases of the role "brief" live.
 const briefTTL = 3 * time.Second
 
-// role writes a role whose leases live as long as ttl says, or are renewed.
-func (g *target) role(c *vault.Client, name string, ttl time.Duration) error {
+// role writes a role whose leases live as long as ttl says, or are renewed. more
+// are further statements of a creation.
+func (g *target) role(c *vault.Client, name string, ttl time.Duration, more ...string) error {
 	_, err := c.Logical().Write("database/roles/"+name, map[string]any{
-		"db_name": "db", "creation_statements": creation, "scram_iterations": 1,
+		"db_name": "db", "creation_statements": creation + strings.Join(more, " "), "scram_iterations": 1,
 		"default_ttl": fmt.Sprintf("%ds", int(ttl.Seconds())), "max_ttl": "24h",
 	})
 	return err

@@ -11,6 +11,8 @@
 // # What can fail
 //
 //	an auditor is away       the next is asked; all are tried once
+//	an auditor hangs         the same after 15 s, and the other is asked first
+//	                         from then on
 //	all auditors are away    503 with Retry-After
 //	an auditor dies while    the stream ends; the reader resumes by
 //	it answers a stream      Last-Event-ID, as from any cut

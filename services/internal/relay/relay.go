@@ -22,6 +22,10 @@ import (
 // Purpose is what the key is derived for.
 const Purpose = "issuer reads the record"
 
+// headWithin is how long an auditor may take to begin its answer: a search waits
+// up to 2 s for the catalogue and then reads. One that hangs is passed over.
+const headWithin = 15 * time.Second
+
 // header bears the key.
 const header = "X-Curfew-Relay"
 
@@ -123,7 +127,8 @@ func refuse(w http.ResponseWriter, code int, why string) {
 func Transport(caFile string) (http.RoundTripper, error) {
 	t := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 16,
+		TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: headWithin,
+		IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 16,
 	}
 	if caFile == "" {
 		return t, nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +90,40 @@ func TestPassedOn(t *testing.T) {
 	two.Close()
 	if code, body := get(t, s.URL+path); code != http.StatusServiceUnavailable || !strings.Contains(body, "no auditor answers") {
 		t.Errorf("both are away: got %d %q", code, body)
+	}
+}
+
+// One that takes connections and says nothing is passed over.
+func TestAuditorHangs(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(hanging.Close)
+	transport, err := Transport("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded, ok := transport.(*http.Transport)
+	if !ok || bounded.ResponseHeaderTimeout != headWithin {
+		t.Fatalf("the transport to auditors is %+v", transport)
+	}
+	bounded.ResponseHeaderTimeout = 3 * time.Second
+	h, err := To([]string{hanging.URL, auditor(t, "two", key).URL}, key, bounded, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	for range 3 {
+		if code, body := get(t, s.URL+"/v1/audit/entries"); code != http.StatusOK || !strings.HasPrefix(body, "two ") {
+			t.Errorf("got %d %q", code, body)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the one that hangs was asked %d times", n)
 	}
 }
 

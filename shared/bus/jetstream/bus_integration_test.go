@@ -43,15 +43,20 @@ func TestContract(t *testing.T) {
 		t.Run(law.Name, func(t *testing.T) {
 			t.Parallel()
 			b, _ := embed(t, jetstream.EmbedConfig{})
-			law.Check(t, bustest.Subject{Bus: b, Delete: func() error { return b.Delete(t.Context()) }})
+			law.Check(t, subject(t, b, b))
 		})
 	}
 }
 
+// watcher watches a law fail. A broken stream is waited for in vain: inVain
+// bounds that instead of the law's own patience.
 type watcher struct {
 	*testing.T
+	inVain func() context.Context
 	failed bool
 }
+
+func (w *watcher) Context() context.Context { return w.inVain() }
 
 type stop struct{}
 
@@ -107,7 +112,9 @@ func TestSuiteCatchesBrokenStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, _ := embed(t, jetstream.EmbedConfig{})
-			w := &watcher{T: t}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			w := &watcher{T: t, inVain: func() context.Context { return ctx }}
 			for _, law := range bustest.Laws() {
 				if law.Name != broken.law {
 					continue
@@ -118,7 +125,7 @@ func TestSuiteCatchesBrokenStreams(t *testing.T) {
 							panic(p)
 						}
 					}()
-					law.Check(w, bustest.Subject{Bus: broken.wrap(b), Delete: func() error { return b.Delete(t.Context()) }})
+					law.Check(w, subject(t, broken.wrap(b), b))
 				}()
 			}
 			if !w.failed {
@@ -149,7 +156,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	got, err := c.Fetch(t.Context(), 10, 20*time.Second)
+	got, err := c.Fetch(t.Context(), 10, hang)
 	if err != nil || len(got) != 1 || got[0].Position != e.Position {
 		t.Errorf("after a restart: %v, %v", got, err)
 	}
@@ -188,7 +195,7 @@ func TestSubscriberMayOnlyRead(t *testing.T) {
 	if _, err := b.Publish(t.Context(), []event.Event{e}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := consumer.Next(natsjs.FetchMaxWait(20 * time.Second))
+	m, err := consumer.Next(natsjs.FetchMaxWait(hang))
 	if err != nil {
 		t.Fatalf("a subscriber cannot read: %v", err)
 	}
@@ -201,7 +208,7 @@ func TestSubscriberMayOnlyRead(t *testing.T) {
 	select {
 	case err := <-denied:
 		t.Logf("refused: %v", err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(hang):
 		t.Error("a subscriber may publish events")
 	}
 	if err := js.DeleteStream(t.Context(), jetstream.StreamName); err == nil {

@@ -49,7 +49,17 @@
 // Lost is only what a process did not announce because it died in between, or
 // because the registry's node did not answer. The next offer, claim or completion
 // on that target announces it all, and the sweep of the store finds what is
-// overdue without it.
+// overdue without it. Missing takes for missing what waits, or is in flight, in a
+// target that is not announced: so it is offered again, before it is overdue.
+//
+// # How much is kept
+//
+// By default a due time for every live lease (D2): 158 bytes each, so 1.6 GB for
+// ten million. The caller bounds it by offering only what falls due within a
+// window. Nothing ends a member that was offered but its claim: one whose lease
+// ended by another way stays until its time. After a loss what falls due soon is
+// back at once, since the store is compared with the index; what lies beyond
+// comes back as it comes near.
 //
 // # What can fail
 //
@@ -65,8 +75,9 @@
 //	                          of lapses after its hold
 //	memory full (noeviction)  offers fail with OOM; claims, completions, put-backs
 //	                          and lapses go on (allow-oom)
-//	a key evicted or deleted  members are offered again by the store; a flight whose
-//	                          claim is gone is freed by the next offer or Lapse
+//	a key evicted or deleted  Missing tells; members are offered again by the store; a
+//	                          flight whose claim is gone is freed by the next offer or
+//	                          Lapse
 //
 // [Index.Check] looks for settings that invite these and says what to change
 // (D2); nothing that it finds is a reason not to start.
@@ -88,10 +99,11 @@
 //	offers in pages of 1,000               159,000 leases/s
 //	claim and completion, batches of 128    72,000 leases/s, one worker
 //	                                       105,000 leases/s, four workers
+//	comparing in pages of 1,000            256,000 leases/s
 //	a waiting lease                            158 bytes
 //
 // From the module's folder:
 //
-//	go test -tags integration -run '^$' -bench 'Offer|Claim' -benchtime 300000x ./expiry/redis
+//	go test -tags integration -run '^$' -bench 'Offer|Claim|Missing' -benchtime 300000x ./expiry/redis
 //	go test -tags integration -run '^$' -bench Memory -benchtime 1000000x ./expiry/redis
 package redis

@@ -19,7 +19,7 @@ const codeDamaged = 2
 // needs to trust nobody.
 func Verify() cli.Extension {
 	return cli.Extension{Under: "audit", New: func(streams cli.IO) *cobra.Command {
-		var dir, keyFile string
+		var dir, ledgerDir, keyFile string
 		var earlier []string
 		cmd := &cobra.Command{
 			Use:   "verify",
@@ -32,17 +32,21 @@ Give -key (the text of GET /v1/audit/key) and -checkpoint (earlier answers of
 GET /v1/audit/checkpoint) from a place of your own: with the key of the ledger's
 own directory, accidents are found, but not a forger who holds that directory.`,
 			Example: `  curfew audit verify -data-dir=/var/lib/curfew
+  curfew audit verify -ledger-dir=/srv/ledger
   curfew audit verify -data-dir=/var/lib/curfew -key=curfew.pub -checkpoint=last-week.txt`,
 			Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				if dir == "" {
-					return errors.New("-data-dir is needed: the data_dir of the server's configuration")
+				if (dir == "") == (ledgerDir == "") {
+					return errors.New("-data-dir, the data_dir of the server's configuration, or -ledger-dir, the auditors', is needed")
+				}
+				if ledgerDir == "" {
+					ledgerDir = filepath.Join(dir, "audit")
 				}
 				key, notes, err := evidence(keyFile, earlier)
 				if err != nil {
 					return err
 				}
-				err = auditor.Verify(cmd.Context(), filepath.Join(dir, "audit"), key, notes, streams.Stdout)
+				err = auditor.Verify(cmd.Context(), ledgerDir, key, notes, streams.Stdout)
 				if errors.Is(err, auditor.ErrDamaged) {
 					return &cli.ExitError{Code: codeDamaged, Act: "Error verifying the ledger", Err: err}
 				}
@@ -51,6 +55,7 @@ own directory, accidents are found, but not a forger who holds that directory.`,
 		}
 		flags := cmd.Flags()
 		flags.StringVar(&dir, "data-dir", "", "data_dir of the server")
+		flags.StringVar(&ledgerDir, "ledger-dir", "", "ledger_dir of the auditors, in the distributed form")
 		flags.StringVar(&keyFile, "key", "", "file with the ledger's public key, kept outside")
 		flags.StringArrayVar(&earlier, "checkpoint", nil, "file with an earlier checkpoint, kept outside; may be repeated")
 		return cmd
