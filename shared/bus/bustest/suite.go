@@ -83,11 +83,13 @@ func eventually(t T, what string, try func(ctx context.Context) error) {
 		if err == nil {
 			return
 		}
+		timer := time.NewTimer(20 * time.Millisecond)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			t.Fatalf("%s: not within %s: %v", what, hang, err)
 			return
-		case <-time.After(20 * time.Millisecond):
+		case <-timer.C:
 		}
 	}
 }
@@ -327,9 +329,12 @@ func replays(t T, s Subject) {
 			t.Errorf("event changed on the way:\nsent %+v\ngot  %+v", a, b)
 		}
 	}
-	for range s.Bus.Replay(t.Context(), time.Time{}) {
-		break // nobody has to read all of it
-	}
+	eventually(t, "begin a replay", func(ctx context.Context) error {
+		for _, err := range s.Bus.Replay(ctx, time.Time{}) {
+			return err // nobody has to read all of it
+		}
+		return errors.New("no event")
+	})
 	if got := replayed(t, s, time.Unix(9_000_000_000, 0)); len(got) != 0 {
 		t.Errorf("%d events since a time to come, want none", len(got))
 	}
