@@ -18,7 +18,7 @@ CLEAN    := .ci/clean-env
 
 E2E_DISTRIBUTED := CURFEW_E2E_FORM=distributed $(CLEAN) $(TEST) -count=1 -tags=e2e ./services/e2e
 
-.PHONY: help check unit integration fault e2e test build up down demo bench lint fmt tidy tools servers clean
+.PHONY: help check unit integration fault e2e fleet test build up down demo bench lint fmt tidy tools servers clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ ifeq ($(FORM),distributed)
 else
 	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=e2e ./...
 endif
+
+fleet: ## faults of every kind on the distributed form; minutes of the whole machine
+	@cd services && CURFEW_FLEET=1 $(CURDIR)/$(CLEAN) go test -race -count=1 -timeout=30m -tags=e2e -v ./e2e/fleet
 
 # One pass over each module: a package is built once, and its unit,
 # conformance, integration, fault and end-to-end tests run together. Then the

@@ -4,12 +4,20 @@ package fleet
 
 import (
 	"math/rand/v2"
+	"os"
 	"testing"
 )
 
+// fleetVariable asks for the tests.
+const fleetVariable = "CURFEW_FLEET"
+
 // TestFleet does to one fleet what doc.go lists, in any order. After a failure
-// the rest goes on with another fleet.
+// the rest goes on with another fleet. It takes minutes of both cores of a small
+// machine, so it is asked for by name (make fleet).
 func TestFleet(t *testing.T) {
+	if os.Getenv(fleetVariable) == "" {
+		t.Skipf("it takes minutes and the whole machine: set %s=1, or make fleet", fleetVariable)
+	}
 	tests := []struct {
 		name string
 		run  func(*testing.T, *fleet)

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		switch name {
-		case "CURFEW_CI", "CURFEW_PG_BIN", "CURFEW_REDIS_BIN", killsVariable, soakVariable:
+		case "CURFEW_CI", "CURFEW_PG_BIN", "CURFEW_REDIS_BIN", killsVariable, soakVariable, fleetVariable:
 			continue
 		}
 		if strings.HasPrefix(name, "VAULT_") || strings.HasPrefix(name, "CURFEW_") {
