@@ -45,7 +45,8 @@ func parseAddress(raw string) (address, error) {
 			return parseURL(scheme, raw[len(scheme):])
 		}
 	}
-	if strings.Contains(raw, "://") || !strings.Contains(raw, "=") {
+	// A password may hold "://"; the first key does not.
+	if key, _, keywords := strings.Cut(raw, "="); !keywords || strings.Contains(key, "://") {
 		return address{}, errSyntax
 	}
 	return parseKeywords(raw)

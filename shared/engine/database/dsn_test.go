@@ -52,7 +52,7 @@ func TestAddresses(t *testing.T) {
 func TestAddressesRefused(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
-		"", "nonsense", "mysql://h/db", "postgres://u:s3cr3t/x@h/db", "postgres://u:s3cr3t#@h/db",
+		"", "nonsense", "mysql://h/db", "mysql://h/db?a=s3cr3t", "postgres://u:s3cr3t/x@h/db", "postgres://u:s3cr3t#@h/db",
 		"postgres://u:%zzs3cr3t@h/db", "postgres://u:s3cr3t@h/db?password=other", "postgres://h/db?sslpassword=s3cr3t",
 		"postgres://x{{username}}:s3cr3t@h/db", "host=h password='s3cr3t", "host=h sslpassword=s3cr3t", "host=h =s3cr3t",
 		`host=h password=s3cr3t\`, "host=h password=s3cr3t password=other", "postgres://u:s3cr3t@ho st/db",
