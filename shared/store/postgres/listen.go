@@ -71,7 +71,7 @@ func (s *Store) listen(ctx context.Context, config *pgx.ConnConfig) error {
 	if _, err := c.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err != nil {
 		return err
 	}
-	s.watch.signal() // of what was committed before
+	s.watch.Set() // of what was committed before
 	for {
 		wait, cancel := context.WithTimeout(ctx, listenIdle)
 		n, err := c.WaitForNotification(wait)
@@ -79,7 +79,7 @@ func (s *Store) listen(ctx context.Context, config *pgx.ConnConfig) error {
 		switch {
 		case err == nil:
 			if n.Payload != s.instance {
-				s.watch.signal()
+				s.watch.Set()
 			}
 		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 			if err := c.Ping(ctx); err != nil {

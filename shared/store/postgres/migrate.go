@@ -5,47 +5,18 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store/internal/migration"
 )
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migration is one step forward; there are none back.
-type migration struct {
-	version int
-	name    string
-	text    string
-}
-
-// migrations reads the embedded files. Their names begin with their number,
-// dense from 1.
-func migrations() ([]migration, error) {
-	files, err := migrationFiles.ReadDir("migrations")
-	if err != nil {
-		return nil, fmt.Errorf("list migrations: %w", err)
-	}
-	var all []migration
-	for i, f := range files { // ReadDir sorts by name
-		number, _, _ := strings.Cut(f.Name(), "_")
-		v, err := strconv.Atoi(number)
-		if err != nil || v != i+1 {
-			return nil, fmt.Errorf("list migrations: %s is not number %d", f.Name(), i+1)
-		}
-		text, err := migrationFiles.ReadFile("migrations/" + f.Name())
-		if err != nil {
-			return nil, fmt.Errorf("read migration: %w", err)
-		}
-		all = append(all, migration{version: v, name: f.Name(), text: string(text)})
-	}
-	return all, nil
-}
+func migrations() ([]migration.Migration, error) { return migration.Read(migrationFiles) }
 
 // Migrate brings the schema of the database that url leads to up to date, and
 // makes it if there is none. url is that of the schema's owner; the processes
@@ -143,7 +114,7 @@ const (
 )
 
 // migrate applies what is missing of all, in one transaction.
-func migrate(ctx context.Context, c *pgx.Conn, in schema, all []migration) error {
+func migrate(ctx context.Context, c *pgx.Conn, in schema, all []migration.Migration) error {
 	return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 		// Migrations may take their time.
 		for _, q := range []string{`SET LOCAL statement_timeout = 0`, `SET LOCAL lock_timeout = 0`, lockMigrations} {
@@ -160,11 +131,11 @@ func migrate(ctx context.Context, c *pgx.Conn, in schema, all []migration) error
 		}
 		for _, m := range all[have:] {
 			// By the simple protocol, which takes many statements.
-			if _, err := tx.Conn().PgConn().Exec(ctx, in.in(m.text)).ReadAll(); err != nil {
-				return fmt.Errorf("migrate to %s: %w", m.name, err)
+			if _, err := tx.Conn().PgConn().Exec(ctx, in.in(m.Text)).ReadAll(); err != nil {
+				return fmt.Errorf("migrate to %s: %w", m.Name, err)
 			}
-			if _, err := tx.Exec(ctx, in.in(applied), m.version, m.name); err != nil {
-				return fmt.Errorf("migrate to %s: %w", m.name, err)
+			if _, err := tx.Exec(ctx, in.in(applied), m.Version, m.Name); err != nil {
+				return fmt.Errorf("migrate to %s: %w", m.Name, err)
 			}
 		}
 		if have > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store/internal/migration"
 	"github.com/curfew-project/curfew/shared/testkit"
 )
 
@@ -41,9 +42,9 @@ func TestMigrations(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := first[0]
-	two := migration{2, "0002_b.sql", `ALTER TABLE {s}.locks ADD COLUMN y bigint; UPDATE {s}.locks SET y = fence + 1;`}
-	bad := migration{3, "0003_bad.sql", `UPDATE {s}.locks SET fence = 9; CREATE TABLE nonsense (;`}
-	run := func(all ...migration) error { return migrate(context.WithoutCancel(t.Context()), c, in, all) }
+	two := migration.Migration{Version: 2, Name: "0002_b.sql", Text: `ALTER TABLE {s}.locks ADD COLUMN y bigint; UPDATE {s}.locks SET y = fence + 1;`}
+	bad := migration.Migration{Version: 3, Name: "0003_bad.sql", Text: `UPDATE {s}.locks SET fence = 9; CREATE TABLE nonsense (;`}
+	run := func(all ...migration.Migration) error { return migrate(context.WithoutCancel(t.Context()), c, in, all) }
 	if err := run(one); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/curfew-project/curfew/shared/gather"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -83,7 +84,7 @@ type Store struct {
 	answered      answered
 	lanes         []*gather.Gatherer[[]*unit, struct{}]
 	turn          atomic.Uint64 // of the lanes
-	watch         watchers
+	watch         step.Watchers // told of commits with events
 	hooks         hooks
 	blind         atomic.Bool // the system identifier may not be read
 
@@ -167,7 +168,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.calls.Wait()
-	s.watch.close()
+	s.watch.Close()
 	s.retire()
 	s.release()
 	return nil

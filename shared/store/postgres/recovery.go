@@ -114,7 +114,7 @@ func (s *Store) Resume(ctx context.Context, epoch int64, after event.Position, w
 	if err != nil {
 		return fmt.Errorf("resume store: %w", err)
 	}
-	s.watch.signal() // what was committed meanwhile may be numbered now
+	s.watch.Set() // what was committed meanwhile may be numbered now
 	return nil
 }
 

@@ -67,7 +67,7 @@ func (s *Store) once(ctx context.Context, w *work) error {
 	case aborted, nothing:
 	}
 	if end == committed && t.hint {
-		s.watch.signal()
+		s.watch.Set()
 	}
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -5,47 +5,19 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/curfew-project/curfew/shared/store/internal/migration"
 )
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migration is one step forward; there are none back.
-type migration struct {
-	version int
-	name    string
-	text    string
-}
-
-// migrations reads the embedded files. Their names begin with their number,
-// dense from 1.
-func migrations() ([]migration, error) {
-	files, err := migrationFiles.ReadDir("migrations")
-	if err != nil {
-		return nil, fmt.Errorf("list migrations: %w", err)
-	}
-	var all []migration
-	for i, f := range files { // ReadDir sorts by name
-		number, _, _ := strings.Cut(f.Name(), "_")
-		v, err := strconv.Atoi(number)
-		if err != nil || v != i+1 {
-			return nil, fmt.Errorf("list migrations: %s is not number %d", f.Name(), i+1)
-		}
-		text, err := migrationFiles.ReadFile("migrations/" + f.Name())
-		if err != nil {
-			return nil, fmt.Errorf("read migration: %w", err)
-		}
-		all = append(all, migration{version: v, name: f.Name(), text: string(text)})
-	}
-	return all, nil
-}
+func migrations() ([]migration.Migration, error) { return migration.Read(migrationFiles) }
 
 // migrate brings the database to the newest of all, each step in a commit of
 // its own. It refuses a database that a newer program has written.
-func migrate(ctx context.Context, conn *sql.Conn, all []migration, now time.Time) error {
+func migrate(ctx context.Context, conn *sql.Conn, all []migration.Migration, now time.Time) error {
 	const table = `CREATE TABLE IF NOT EXISTS schema_versions (
 		version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT`
 	if _, err := conn.ExecContext(ctx, table); err != nil {
@@ -61,13 +33,13 @@ func migrate(ctx context.Context, conn *sql.Conn, all []migration, now time.Time
 	}
 	for _, m := range all[have:] {
 		if err := advance(ctx, conn, m, now); err != nil {
-			return fmt.Errorf("migrate to %s: %w", m.name, err)
+			return fmt.Errorf("migrate to %s: %w", m.Name, err)
 		}
 	}
 	return nil
 }
 
-func advance(ctx context.Context, conn *sql.Conn, m migration, now time.Time) (err error) {
+func advance(ctx context.Context, conn *sql.Conn, m migration.Migration, now time.Time) (err error) {
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -76,11 +48,11 @@ func advance(ctx context.Context, conn *sql.Conn, m migration, now time.Time) (e
 			_, _ = conn.ExecContext(ctx, "ROLLBACK") // the first error counts
 		}
 	}()
-	if _, err := conn.ExecContext(ctx, m.text); err != nil {
+	if _, err := conn.ExecContext(ctx, m.Text); err != nil {
 		return err
 	}
 	const done = `INSERT INTO schema_versions (version, name, applied_at) VALUES (?, ?, ?)`
-	if _, err := conn.ExecContext(ctx, done, m.version, m.name, now.UnixNano()); err != nil {
+	if _, err := conn.ExecContext(ctx, done, m.Version, m.Name, now.UnixNano()); err != nil {
 		return err
 	}
 	_, err = conn.ExecContext(ctx, "COMMIT")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/store"
+	"github.com/curfew-project/curfew/shared/store/internal/migration"
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
@@ -41,10 +42,12 @@ func TestMigrations(t *testing.T) {
 	t.Parallel()
 	c := connection(t, t.TempDir())
 	now := time.Unix(1, 0)
-	one := migration{1, "0001_a.sql", `CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);`}
-	two := migration{2, "0002_b.sql", `ALTER TABLE a ADD COLUMN y INTEGER; UPDATE a SET y = x + 1;`}
-	bad := migration{2, "0002_bad.sql", `UPDATE a SET x = 9; CREATE TABLE nonsense (;`}
-	run := func(all ...migration) error { return migrate(context.WithoutCancel(t.Context()), c, all, now) }
+	one := migration.Migration{Version: 1, Name: "0001_a.sql", Text: `CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);`}
+	two := migration.Migration{Version: 2, Name: "0002_b.sql", Text: `ALTER TABLE a ADD COLUMN y INTEGER; UPDATE a SET y = x + 1;`}
+	bad := migration.Migration{Version: 2, Name: "0002_bad.sql", Text: `UPDATE a SET x = 9; CREATE TABLE nonsense (;`}
+	run := func(all ...migration.Migration) error {
+		return migrate(context.WithoutCancel(t.Context()), c, all, now)
+	}
 	if err := run(one); err != nil {
 		t.Fatal(err)
 	}

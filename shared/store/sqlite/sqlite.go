@@ -43,7 +43,7 @@ type Store struct {
 	lock    *os.File
 	readers *sql.DB
 	writer  *writer
-	watch   watchers
+	watch   step.Watchers // told of commits with events
 	fatal   chan struct{}
 
 	// epochs are replaced under epochsMu, held over the commit that begins one;
@@ -186,7 +186,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.calls.Wait()
-	s.watch.close()
+	s.watch.Close()
 	if err := s.release(context.Background()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

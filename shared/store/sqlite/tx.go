@@ -204,7 +204,7 @@ func (t *tx) done() {
 		t.w.store.epochs = t.epochs
 	}
 	if t.meta.seq > t.before.seq || t.meta.suspension != t.before.suspension {
-		t.w.store.watch.signal()
+		t.w.store.watch.Set()
 	}
 }
 

@@ -40,7 +40,7 @@ type Fake struct {
 	suspension *store.Suspension
 	confirm    map[string]event.Position
 	locks      map[string]lock
-	watchers   map[step.Signal]struct{}
+	watchers   step.Watchers
 }
 
 // row is a lease as it is stored. It shares no memory with callers.
@@ -59,7 +59,7 @@ func NewFake(c clock.Clock) *Fake {
 	return &Fake{
 		clock: c, head: event.Position{Epoch: 1},
 		leases: map[lease.ID]row{}, entries: map[store.Ref]store.Entry{}, barriers: map[string]store.Barrier{},
-		confirm: map[string]event.Position{}, locks: map[string]lock{}, watchers: map[step.Signal]struct{}{},
+		confirm: map[string]event.Position{}, locks: map[string]lock{},
 	}
 }
 
@@ -88,16 +88,9 @@ func (f *Fake) append(now time.Time, events ...event.Event) int64 {
 		f.events = append(f.events, clone(e))
 	}
 	if len(events) > 0 {
-		f.signal()
+		f.watchers.Set()
 	}
 	return first
-}
-
-// signal tells the watchers that events wait.
-func (f *Fake) signal() {
-	for w := range f.watchers {
-		w.Set()
-	}
 }
 
 // clone copies by way of JSON, as a store does.
@@ -184,17 +177,7 @@ func (f *Fake) Now(ctx context.Context) (time.Time, error) {
 }
 
 // Watch implements [store.Watcher].
-func (f *Fake) Watch() (<-chan struct{}, func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := step.NewSignal()
-	f.watchers[s] = struct{}{}
-	return s, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.watchers, s)
-	}
-}
+func (f *Fake) Watch() (<-chan struct{}, func()) { return f.watchers.Watch() }
 
 // Close implements [store.Store].
 func (f *Fake) Close() error {

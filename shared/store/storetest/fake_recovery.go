@@ -33,7 +33,7 @@ func (f *Fake) Suspend(ctx context.Context, s store.Suspension) error {
 	s = clone(s)
 	f.suspension = &s
 	f.number(len(f.events))
-	f.signal()
+	f.watchers.Set()
 	return nil
 }
 
@@ -58,7 +58,7 @@ func (f *Fake) Resume(ctx context.Context, epoch int64, after event.Position, w 
 	if epoch != 0 {
 		f.renumber(epoch, after)
 	}
-	f.signal()
+	f.watchers.Set()
 	return nil
 }
 
