@@ -146,7 +146,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery})
 	}
 	if !cfg.Paused {
-		steps = append(steps, r.claimer)
+		steps = append(steps, r.claimer.Steps()...)
 	}
 	r.runner = step.New(d.Clock, d.Log, step.Config{MaxBackoff: 2 * time.Second}, steps...)
 	return r, nil

@@ -52,20 +52,28 @@ type Config struct {
 	MaxProbe time.Duration // 60 s
 }
 
-// Claimer is a step that starts flights.
+// Claimer starts flights. Each index is looked at by a step of its own: one that
+// is silent, or backs off, keeps no other waiting (promise 6).
 type Claimer struct {
-	indexes []expiry.Index
-	proc    Processor
-	recall  Recaller
-	time    *store.Estimate
-	clock   clock.Clock
-	log     zerolog.Logger
-	cfg     Config
-	wake    step.Signal
+	looks  []*look
+	proc   Processor
+	recall Recaller
+	time   *store.Estimate
+	clock  clock.Clock
+	log    zerolog.Logger
+	cfg    Config
 
 	mu      sync.Mutex
 	targets map[string]*target
 	flights sync.WaitGroup
+}
+
+// look is the step that looks at one index.
+type look struct {
+	*Claimer
+	index expiry.Index
+	name  string
+	wake  step.Signal
 }
 
 // target is the health of one target, as this process sees it.
@@ -85,48 +93,63 @@ func New(p Processor, r Recaller, t *store.Estimate, c clock.Clock, log zerolog.
 	cfg.MaxRest = cmp.Or(cfg.MaxRest, 250*time.Millisecond)
 	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
 	cfg.MaxProbe = cmp.Or(cfg.MaxProbe, time.Minute)
-	return &Claimer{
-		indexes: indexes, proc: p, recall: r, time: t, clock: c, log: log, cfg: cfg,
-		wake: step.NewSignal(), targets: map[string]*target{},
+	claimer := &Claimer{
+		proc: p, recall: r, time: t, clock: c, log: log, cfg: cfg, targets: map[string]*target{},
 	}
+	for i, x := range indexes {
+		name := "claimer"
+		if i > 0 {
+			name += "-own"
+		}
+		claimer.looks = append(claimer.looks, &look{Claimer: claimer, index: x, name: name, wake: step.NewSignal()})
+	}
+	return claimer
+}
+
+// Steps are to be run side by side.
+func (c *Claimer) Steps() []step.Step {
+	out := make([]step.Step, len(c.looks))
+	for i, l := range c.looks {
+		out[i] = l
+	}
+	return out
 }
 
 // Name implements [step.Step].
-func (c *Claimer) Name() string { return "claimer" }
+func (l *look) Name() string { return l.name }
 
 // Wake implements [step.Waker].
-func (c *Claimer) Wake() <-chan struct{} { return c.wake }
+func (l *look) Wake() <-chan struct{} { return l.wake }
 
 // Nudge makes the claimer look at the indexes at once.
-func (c *Claimer) Nudge() { c.wake.Set() }
+func (c *Claimer) Nudge() {
+	for _, l := range c.looks {
+		l.wake.Set()
+	}
+}
 
 // Wait returns when no flight is in the air.
 func (c *Claimer) Wait() { c.flights.Wait() }
 
 // Do implements [step.Step]: starts a flight for every target that has due
 // leases and room.
-func (c *Claimer) Do(ctx context.Context) (time.Duration, error) {
-	now, err := c.time.Now(ctx)
+func (l *look) Do(ctx context.Context) (time.Duration, error) {
+	now, err := l.time.Now(ctx)
 	if err != nil {
 		return 0, err
 	}
-	rest := c.cfg.MaxRest
+	rest := l.cfg.MaxRest
+	up, err := l.index.Upcoming(ctx, now.Add(rest))
+	if err != nil {
+		return 0, err
+	}
 	var errs error
-	for _, x := range c.indexes {
-		up, err := x.Upcoming(ctx, now.Add(rest))
-		if err != nil {
-			errs = errors.Join(errs, err)
-			continue // another index may answer
+	for _, u := range up {
+		if wait := u.At.Sub(now); wait > 0 {
+			rest = min(rest, wait)
+			continue
 		}
-		for _, u := range up {
-			if wait := u.At.Sub(now); wait > 0 {
-				rest = min(rest, wait)
-				continue
-			}
-			if err := c.launch(ctx, x, u.Target, now); err != nil {
-				errs = errors.Join(errs, err)
-			}
-		}
+		errs = errors.Join(errs, l.launch(ctx, l.index, u.Target, now))
 	}
 	return max(rest, time.Millisecond), errs
 }
@@ -178,7 +201,7 @@ func (c *Claimer) leave(name string) {
 	c.mu.Lock()
 	c.targets[name].closing--
 	c.mu.Unlock()
-	c.wake.Set()
+	c.Nudge()
 }
 
 // land ends a flight and notes how the target did; it reports whether
@@ -211,7 +234,7 @@ func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered 
 
 func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, probe bool) {
 	log := c.log.With().Str("target", claim.Target).Int("leases", len(claim.Members)).Logger()
-	defer c.wake.Set()
+	defer c.Nudge()
 	stop := c.heartbeat(ctx, x, claim)
 	var left atomic.Bool
 	res, err := c.process(ctx, claim, func() {

@@ -101,16 +101,25 @@ func later(members []expiry.Member, after time.Duration) []expiry.Member {
 	return out
 }
 
-func bubble(t *testing.T, cfg claim.Config, f func(w *world)) {
+// silent is an index that never answers.
+type silent struct{ expiry.Index }
+
+func (silent) Upcoming(ctx context.Context, _ time.Time) ([]expiry.Upcoming, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// bubble runs a claimer on the world's own index, after those given.
+func bubble(t *testing.T, cfg claim.Config, f func(w *world), before ...expiry.Index) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, index: memory.New(), start: time.Now()}
 		estimate := store.NewEstimate(storetest.NewFake(clock.System{}), clock.System{})
-		c := claim.New(w, w, estimate, clock.System{}, zerolog.Nop(), cfg, w.index)
+		c := claim.New(w, w, estimate, clock.System{}, zerolog.Nop(), cfg, append(before, w.index)...)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { _ = step.New(clock.System{}, zerolog.Nop(), step.Config{}, c).Run(ctx) })
+		wg.Go(func() { _ = step.New(clock.System{}, zerolog.Nop(), step.Config{}, c.Steps()...).Run(ctx) })
 		defer func() {
 			cancel()
 			wg.Wait()
@@ -171,6 +180,22 @@ func TestProbe(t *testing.T) {
 			t.Errorf("recalled: %v", w.recalled)
 		}
 	})
+}
+
+// Promise 6: an index that is silent keeps no lease waiting that another has.
+func TestSilentIndex(t *testing.T) {
+	bubble(t, claim.Config{}, func(w *world) {
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		for i := range 10 {
+			w.offer("a", 1)
+			time.Sleep(300 * time.Millisecond)
+			if n := w.left(); n > 0 || len(w.of("a")) != i+1 {
+				t.Fatalf("%d leases wait for an index that does not answer, after %d flights", n, len(w.of("a")))
+			}
+		}
+	}, silent{})
 }
 
 // A target of which some leases fail is not down: the others go on in batches.
