@@ -44,6 +44,13 @@ func (o *output) String() string {
 	return o.bytes.String()
 }
 
+// tail is the end of it.
+func (o *output) tail() string {
+	const length = 16 << 10
+	text := o.String()
+	return text[max(0, len(text)-length):]
+}
+
 // newProcess writes the configuration of a server that keeps its data in c.dir:
 // the smallest one, and settings.
 func newProcess(tb testing.TB, c *curfew, settings []string) *process {
@@ -54,7 +61,13 @@ func newProcess(tb testing.TB, c *curfew, settings []string) *process {
 		fmt.Sprintf("listener \"tcp\" { address = %q tls_disable = true }", c.address),
 	}, settings...)
 	must(tb, os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600), "write configuration")
-	return &process{curfew: c, args: []string{"server", "-config=" + file}}
+	p := &process{curfew: c, args: []string{"server", "-config=" + file}}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the server's log ends:\n%s", p.said.tail())
+		}
+	})
+	return p
 }
 
 func (p *process) launch(tb testing.TB) {

@@ -16,10 +16,6 @@ import (
 	"github.com/curfew-project/curfew/shared/testkit"
 )
 
-// unsettled is why copies of the store alone are not put back in the distributed
-// form here; package postgres tests what it finds out by itself.
-const unsettled = "a program that starts does not wait until an auditor has compared store and record: until then a store that went back without a new timeline is taken at its word"
-
 // restoration is a server whose store went back to an older copy, while its
 // ledger, its stream and its target did not (A7).
 type restoration struct {
@@ -185,7 +181,6 @@ func first[A, B any](a A, _ B) A { return a }
 // The server recovers by itself: the more revoked state wins, then the later
 // expiry; what cannot come back is named; stray sweeps wait for a person.
 func TestStoreRestored(t *testing.T) {
-	oneMachine(t, unsettled)
 	t.Parallel()
 	for name, streamLost := range map[string]bool{"from ledger and stream": false, "from the ledger alone": true} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +221,6 @@ func TestStoreRestored(t *testing.T) {
 // recovers, and puts the older store back again in between. It ends in the same
 // state.
 func TestKilledInRecovery(t *testing.T) {
-	oneMachine(t, unsettled)
 	t.Parallel()
 	r := newRestoration(t, newVault)
 	s := r.server

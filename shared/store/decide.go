@@ -44,15 +44,15 @@ func (d *Decision) Outcome() Outcome {
 }
 
 // Decide applies t to row, the zero Lease where there is none, at the store's
-// time now. suspended says whether the store is, in this commit (A7).
+// time now. refused says whether a suspension refuses it, in this commit (A7).
 // withdrawn evaluates the guard against the commit's own snapshot and names
 // what was withdrawn, "" for nothing; it is called only where the guard counts.
 // The error is withdrawn's; refusals are in the Decision.
 func (t *Transition) Decide(
-	row lease.Lease, now time.Time, suspended bool, withdrawn func() (string, error),
+	row lease.Lease, now time.Time, refused bool, withdrawn func() (string, error),
 ) (Decision, error) {
 	d := Decision{Before: row, After: row, Change: t.Change}
-	if suspended && t.Suspended() {
+	if refused {
 		d.Err = ErrSuspended
 		return d, nil
 	}

@@ -33,6 +33,7 @@ var (
 type Store interface {
 	store.Outbox
 	Suspension(ctx context.Context) (store.Suspension, bool, error)
+	Compared(ctx context.Context, s store.Suspension) error
 }
 
 // Recoverer brings a store back that has lost commits (A7).
@@ -84,9 +85,10 @@ type Appender struct {
 	line        []byte         // its content
 	confirmed   event.Position // as the store has it
 	confirmedAt time.Time
-	head        event.Position // the store's, when it was asked
-	looked      time.Time      // when that was
-	known       event.Position // latest event heard of, from whomever
+	head        event.Position   // the store's, when it was asked
+	looked      time.Time        // when that was
+	started     store.Suspension // that the next comparison ends; the zero value: none
+	known       event.Position   // latest event heard of, from whomever
 }
 
 // New returns an appender. appended is called with the position of the last

@@ -857,3 +857,75 @@ func TestLeaves(t *testing.T) {
 	}
 	w.confirmedIs(15)
 }
+
+// A7: a store whose server was started is told that it was compared once it was,
+// at a start and while the appender runs; not, where it is an older one.
+func TestServerStarted(t *testing.T) {
+	t.Parallel()
+	suspended := func(w *world) bool {
+		_, suspended, err := w.fake.Suspension(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return suspended
+	}
+	t.Run("before", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.stream.push(w.make(10))
+		w.fake.ServerStarted()
+		do(t, w.appender())
+		if suspended(w) || len(w.healer.found) > 0 {
+			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		}
+	})
+	t.Run("nothing on record", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.fake.ServerStarted()
+		if err := w.appender().Settle(t.Context()); err != nil || suspended(w) {
+			t.Errorf("%v, suspended: %v", err, suspended(w))
+		}
+	})
+	for name, f := range map[string]storetest.Fault{"not told": {Method: "Compared"}, "told, no answer": {Method: "Compared", Done: true}} {
+		t.Run("meanwhile, "+name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			all := w.make(10)
+			w.stream.push(all)
+			a := w.appender()
+			do(t, a)
+			w.fake.ServerStarted()
+			do(t, a)
+			if !suspended(w) {
+				t.Error("it was not compared since")
+			}
+			w.store.Break(f)
+			w.clock.Advance(time.Second)
+			wants(t, a, storetest.ErrInjected)
+			w.store.Break()
+			do(t, a)
+			if suspended(w) {
+				t.Error("it was compared and is suspended")
+			}
+			w.stream.push(w.make(5))
+			do(t, a)
+			w.confirmedIs(15)
+		})
+	}
+	t.Run("older", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.stream.push(w.make(20))
+		a := w.appender()
+		do(t, a)
+		w.older(15)
+		w.fake.ServerStarted()
+		w.clock.Advance(time.Second)
+		wants(t, a, appender.ErrRewound)
+		wants(t, w.restart(), appender.ErrRewound)
+		if !suspended(w) || len(w.healer.found) != 2 {
+			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		}
+	})
+}

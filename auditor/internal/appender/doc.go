@@ -5,19 +5,25 @@
 //   - Entry n of an epoch's segment is event n (D5): only the next number is
 //     appended, and "next" is read from the ledger's own last entry, at start
 //     and after every failure, because what failed may have been done.
+//
 //   - The stream says that there is something; the store says what. So nobody
 //     who can publish to the broker can put anything on record, a gap, a
 //     duplicate or a lost tail of the stream means nothing, and a segment ends
 //     only where the store says so. A range of the store read in batches costs
 //     less than decoding the same events from the stream.
+//
 //   - What is confirmed to the store is durable in the ledger, and is what the
 //     store has under that number: the two are compared before the store may
 //     delete its copy (D4).
+//
 //   - Each read of the store begins with the event that the ledger has last. A
 //     store that has less than the ledger, or something else under that number,
 //     was restored from a copy (A7), and its events would look like old ones:
 //     nothing is appended and nothing confirmed until it was recovered, which
 //     is done at once, and goes on in another epoch.
+//
+//   - A store whose server was started is told once it was compared: until then
+//     it is suspended (A7, store.Suspension.Started).
 //
 // Comparing one event is enough: two histories that part somewhere differ in
 // every event after that place, so they agree on all before an event that they

@@ -8,6 +8,7 @@ import (
 
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/publish"
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 // place finds the ledger's last entry (D5) and makes sure that the store is the
@@ -39,6 +40,23 @@ func (a *Appender) place(ctx context.Context) error {
 		return err
 	}
 	a.placed = true
+	return a.agreed(ctx)
+}
+
+// agreed tells a store whose server was started that it has what the ledger has,
+// after that was found by [Appender.read].
+func (a *Appender) agreed(ctx context.Context) error {
+	if a.started.Started.IsZero() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	if err := a.store.Compared(ctx, a.started); err != nil {
+		return fmt.Errorf("tell the store that it was compared: %w", err)
+	}
+	a.log.Info().Time("started", a.started.Started).Stringer("ledger", a.last).
+		Msg("the store's server was started: its data agrees with the ledger")
+	a.started = store.Suspension{}
 	return nil
 }
 
@@ -78,9 +96,10 @@ func (a *Appender) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the store's suspension: %w", err)
 	}
-	if suspended {
+	if suspended && why.Started.IsZero() {
 		return fmt.Errorf("%w: %s (A7)", errSuspended, why.Reason)
 	}
+	a.started = why
 	head, err := a.store.Head(ctx)
 	if err != nil {
 		return fmt.Errorf("read the head: %w", err)

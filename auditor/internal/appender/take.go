@@ -16,6 +16,9 @@ func (a *Appender) catchUp(ctx context.Context) error {
 	head := a.head
 	for {
 		events, err := a.read(ctx, a.cfg.Batch)
+		if err == nil {
+			err = a.agreed(ctx)
+		}
 		if err != nil {
 			return err
 		}

@@ -307,6 +307,8 @@ func (s *epochs) Suspension(context.Context) (store.Suspension, bool, error) {
 	return store.Suspension{}, false, nil
 }
 
+func (s *epochs) Compared(context.Context, store.Suspension) error { return nil }
+
 func (s *epochs) Confirmed(context.Context, string) (event.Position, error) { return s.confirmed, nil }
 
 func (s *epochs) Confirm(_ context.Context, _ string, upTo event.Position) error {

@@ -112,7 +112,9 @@ func (r *Recovery) suspension(ctx context.Context) (why store.Suspension, suspen
 	if err != nil {
 		return why, false, fmt.Errorf("read the store's suspension: %w", err)
 	}
-	return why, suspended, nil
+	// A start of its server was compared, or who calls would not be here: it is
+	// no reason by itself.
+	return why, suspended && why.Started.IsZero(), nil
 }
 
 // recover is what follows while the store is suspended.

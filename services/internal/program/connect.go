@@ -19,6 +19,7 @@ import (
 	"github.com/curfew-project/curfew/shared/expiry/redis"
 	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/step"
+	"github.com/curfew-project/curfew/shared/store"
 	"github.com/curfew-project/curfew/shared/store/postgres"
 )
 
@@ -69,10 +70,25 @@ func (p *Process) openStore(ctx context.Context) error {
 	p.Life.OnStop("targets", p.engine.Close)
 	p.opened.Store(true)
 	p.Monitor.Register(monitor.Store(p.Store))
-	p.Monitor.Require(monitor.Check{Name: "store", Ask: func(ctx context.Context) error {
-		_, err := p.Store.Now(ctx)
+	p.Monitor.Require(monitor.Check{Name: "store", Ask: p.storeReady})
+	return nil
+}
+
+// storeReady says whether the store answers and, for those who decide from it,
+// whether an auditor has compared it since its server was started (A7): for as
+// long as expiry waits for that, since there is more to a program than this.
+func (p *Process) storeReady(ctx context.Context) error {
+	now, err := p.Store.Now(ctx)
+	if err != nil || p.Program == config.Auditor {
 		return err
-	}})
+	}
+	why, suspended, err := p.Store.Suspension(ctx)
+	if err != nil {
+		return err
+	}
+	if age := now.Sub(why.Started); suspended && 0 <= age && age < store.CompareWithin {
+		return errors.New(why.Reason)
+	}
 	return nil
 }
 
@@ -106,7 +122,7 @@ func storeConfig(c config.Store) (postgres.Config, error) {
 		return postgres.Config{}, fmt.Errorf("password of the store: %w", err)
 	}
 	const writers = 4
-	out := postgres.Config{Pooled: c.Pooled, Writers: writers, Readers: int(c.MaxConns)}
+	out := postgres.Config{Pooled: c.Pooled, Recorded: true, Writers: writers, Readers: int(c.MaxConns)}
 	if out.URL, err = withPassword(c.URL, password); err != nil {
 		return out, err
 	}

@@ -225,7 +225,7 @@ func decodeLease(position int64, body string) (l lease.Lease, err error) {
 
 // decide applies the units in order to the rows that were locked.
 func (c *transitions) decide(t *tx) error {
-	_, suspended, err := t.meta.suspended()
+	why, suspended, err := t.meta.suspended(t.s.cfg.Recorded)
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (c *transitions) decide(t *tx) error {
 			c.rows[u.item.Change.ID] = r
 		}
 		now := notBefore(t.now, &r.Lease)
-		d, err := u.item.Decide(r.Lease, now, suspended, func() (string, error) {
+		d, err := u.item.Decide(r.Lease, now, suspended && why.Refuses(u.item, t.now), func() (string, error) {
 			return c.guard.withdrawn(u.item, &r.Lease, c.rows, now), nil
 		})
 		if err != nil {

@@ -61,7 +61,11 @@
 // commit, the database is compared with its own record and with what this
 // process was answered: system identifier, timeline, and the counts of the
 // slots. Where one differs the store is suspended before anything else is
-// committed on that connection. Suspend waits at the gate, so that whatever was
+// committed on that connection. Files that were put back from a backup agree with
+// themselves, and a process that has just begun remembers nothing: so where there
+// is a record (Config.Recorded), each start of the server suspends the store until
+// an auditor has compared the two. Nobody exchanges the files of a server that
+// runs, and every commit reads when it was started. Suspend waits at the gate, so that whatever was
 // begun without it is committed, and has its number, before it.
 //
 // Numbers (D3). Events are stored under a seq, drawn in the commit from a

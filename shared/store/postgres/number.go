@@ -101,10 +101,13 @@ func (s *Store) Number(ctx context.Context, lock store.Lock, limit int) (positio
 		read: func(b *pgx.Batch) { h.look(s.schema, b, int64(limit)) },
 		decide: func(t *tx) error {
 			refused, numbered = nil, 0
+			_, suspended, err := t.meta.suspended(s.cfg.Recorded)
 			switch {
+			case err != nil:
+				return err
 			case !held || lock.Owner == "":
 				refused = store.ErrLost
-			case t.meta.suspension != "":
+			case suspended:
 				refused = store.ErrSuspended
 			default:
 				numbered = int(h.number(t))

@@ -48,10 +48,14 @@ type Config struct {
 	// ListenURL is where [Store.Listen] listens: past the pooler, since there
 	// notifications reach nobody. Empty: URL, or nowhere where that is pooled.
 	ListenURL secret.Value
-	Writers   int           // transactions at a time that write, at least 3; 4
-	Lanes     int           // of them, group commits of leases; 2
-	Readers   int           // connections that read; 8
-	Timeout   time.Duration // of a statement; 10 s
+	// Recorded: an auditor compares the store with its record. After each start
+	// of the server the store is suspended until one has (A7): its files may be
+	// those of a backup, and nothing in them says so.
+	Recorded bool
+	Writers  int           // transactions at a time that write, at least 3; 4
+	Lanes    int           // of them, group commits of leases; 2
+	Readers  int           // connections that read; 8
+	Timeout  time.Duration // of a statement; 10 s
 	// Settle bounds how long the fate of a commit is looked for whose answer was
 	// lost, and how long a commit is tried again; 20 s.
 	Settle time.Duration

@@ -14,7 +14,8 @@ import (
 
 const (
 	lockMeta         = `SELECT FROM {s}.meta FOR NO KEY UPDATE`
-	selectSuspension = `SELECT suspension FROM {s}.meta`
+	selectSuspension = `SELECT ` + standing + ` FROM {s}.meta`
+	updateCompared   = `UPDATE {s}.meta SET compared = pg_postmaster_start_time() WHERE pg_postmaster_start_time() = $1`
 	updateSuspension = `UPDATE {s}.meta SET suspension = $1`
 
 	// atLength is the time for what may have to go through all waiting events.
@@ -25,10 +26,10 @@ const (
 func (s *Store) Suspension(ctx context.Context) (have store.Suspension, suspended bool, err error) {
 	err = s.read(ctx, "read suspension", func(ctx context.Context, r reader) error {
 		var m meta
-		if err := r.row(ctx, s.schema.in(selectSuspension)).Scan(&m.suspension); err != nil {
+		if err := r.row(ctx, s.schema.in(selectSuspension)).Scan(m.standing()...); err != nil {
 			return err
 		}
-		have, suspended, err = m.suspended()
+		have, suspended, err = m.suspended(s.cfg.Recorded)
 		return err
 	})
 	return have, suspended, err
@@ -39,6 +40,23 @@ func (s *Store) Suspend(ctx context.Context, why store.Suspension) error {
 	if err := s.alone(ctx, s.suspending(why)); err != nil {
 		return fmt.Errorf("suspend store: %w", err)
 	}
+	return nil
+}
+
+// Compared implements [store.Recovery]. A server that was started again since
+// has another time of its start.
+func (s *Store) Compared(ctx context.Context, what store.Suspension) error {
+	if what.Started.IsZero() {
+		return nil
+	}
+	err := s.alone(ctx, &work{
+		lock:   func(b *pgx.Batch) { b.Queue(s.schema.in(lockMeta)) },
+		decide: func(t *tx) error { t.queue(updateCompared, what.Started); return nil },
+	})
+	if err != nil {
+		return fmt.Errorf("say that store and record were compared: %w", err)
+	}
+	s.watch.Set() // what waits may be numbered now
 	return nil
 }
 
@@ -55,7 +73,7 @@ func (s *Store) suspending(why store.Suspension) *work {
 		},
 		read: func(b *pgx.Batch) { h.look(s.schema, b, never) },
 		decide: func(t *tx) error {
-			have, already, err := t.meta.suspended()
+			have, already, err := t.meta.suspended(false)
 			switch {
 			case err != nil:
 				return err
@@ -65,7 +83,7 @@ func (s *Store) suspending(why store.Suspension) *work {
 				have.Lost = true
 			default:
 				have = why
-				have.Since = t.now
+				have.Since, have.Started = t.now, time.Time{}
 				h.number(t)
 			}
 			body, err := json.Marshal(have)

@@ -56,12 +56,25 @@ type meta struct {
 	identity   identity // as recorded
 	timeline   int64    // as it is
 	suspension string
+	started    time.Time // of the server
+	compared   time.Time // the start after which record and data were compared last
 	xid        int64
 }
 
-func (m *meta) suspended() (s store.Suspension, suspended bool, err error) {
+// standing is where to scan what the statement of that name returns.
+func (m *meta) standing() []any { return []any{&m.suspension, &m.started, &m.compared} }
+
+// suspended is the suspension; recorded says whether a start of the server is
+// one.
+func (m *meta) suspended(recorded bool) (s store.Suspension, suspended bool, err error) {
 	if m.suspension == "" {
-		return s, false, nil
+		if !recorded || m.started.Equal(m.compared) {
+			return s, false, nil
+		}
+		return store.Suspension{
+			Reason: "the store's server was started, and no auditor has compared its data with the record since",
+			Since:  m.started, Started: m.started,
+		}, true, nil
 	}
 	if err := json.Unmarshal([]byte(m.suspension), &s); err != nil {
 		return s, false, fmt.Errorf("decode suspension: %w", err)
@@ -76,7 +89,9 @@ const (
 	// The transaction has an id from here on, before it draws a place for an
 	// event: numbering counts on it (see number.go).
 	selectMeta = `SELECT clock_timestamp(), pg_current_xact_id()::text::bigint, ` + currentTimeline + `,
-		system_id, timeline, suspension FROM {s}.meta`
+		system_id, timeline, ` + standing + ` FROM {s}.meta`
+	// standing says whether the store is suspended.
+	standing     = `suspension, pg_postmaster_start_time(), coalesce(compared, 'epoch')`
 	insertEvents = `INSERT INTO {s}.events (seq, body)
 		SELECT nextval('{s}.event_seqs'), body FROM unnest($1::text[]) WITH ORDINALITY AS e (body, n) ORDER BY n`
 	notify = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)`
@@ -102,7 +117,7 @@ func (t *tx) begin(w *work) error {
 	var db time.Time
 	b.Queue(t.s.schema.in(selectMeta)).QueryRow(func(row pgx.Row) error {
 		m := &t.meta
-		return row.Scan(&db, &m.xid, &m.timeline, &m.identity.system, &m.identity.timeline, &m.suspension)
+		return row.Scan(append([]any{&db, &m.xid, &m.timeline, &m.identity.system, &m.identity.timeline}, m.standing()...)...)
 	})
 	if w.read != nil {
 		w.read(&b)

@@ -49,7 +49,7 @@ func (t *tx) apply(item *store.Transition) (store.Outcome, error) {
 	if err != nil {
 		return store.Outcome{}, err
 	}
-	d, err := item.Decide(row, t.now, t.meta.suspension != "", func() (string, error) { return t.withdrawn(item, &row) })
+	d, err := item.Decide(row, t.now, t.meta.suspension != "" && item.Suspended(), func() (string, error) { return t.withdrawn(item, &row) })
 	if err != nil {
 		return store.Outcome{}, err
 	}

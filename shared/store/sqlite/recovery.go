@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/store"
@@ -42,6 +43,10 @@ func (s *Store) Suspend(ctx context.Context, why store.Suspension) error {
 	return nil
 }
 
+// Compared implements [store.Recovery]. Nothing comes to this store but through
+// its own process, which compares before it begins: it never has Started.
+func (*Store) Compared(context.Context, store.Suspension) error { return nil }
+
 func (t *tx) suspend(s store.Suspension) error {
 	have, already, err := t.meta.suspended()
 	switch {
@@ -52,7 +57,7 @@ func (t *tx) suspend(s store.Suspension) error {
 	case already:
 		s.Reason, s.Since = have.Reason, have.Since
 	default:
-		s.Since, t.meta.head = t.now, t.meta.seq
+		s.Since, s.Started, t.meta.head = t.now, time.Time{}, t.meta.seq
 	}
 	body, err := json.Marshal(s)
 	if err != nil {

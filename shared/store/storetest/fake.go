@@ -38,6 +38,7 @@ type Fake struct {
 	positions  []event.Position
 	head       event.Position
 	suspension *store.Suspension
+	started    time.Time // of the server, where nobody has compared since; see ServerStarted
 	confirm    map[string]event.Position
 	locks      map[string]lock
 	watchers   step.Watchers
@@ -129,7 +130,7 @@ func (f *Fake) Apply(ctx context.Context, items ...store.Transition) []store.Out
 
 func (f *Fake) apply(item *store.Transition) store.Outcome {
 	now, before := f.now(), f.lease(item.Change.ID)
-	d, err := item.Decide(before, now, f.suspension != nil, func() (string, error) { return f.withdrawn(item, &before, now), nil })
+	d, err := item.Decide(before, now, f.refuses(item, now), func() (string, error) { return f.withdrawn(item, &before, now), nil })
 	if err != nil {
 		return store.Outcome{Err: err}
 	}

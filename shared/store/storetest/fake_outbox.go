@@ -27,7 +27,7 @@ func (f *Fake) Number(ctx context.Context, l store.Lock, limit int) (event.Posit
 	if err == nil && (l.Owner == "" || f.locks[l.Name].Lock != l) {
 		err = fmt.Errorf("number events: %w", store.ErrLost)
 	}
-	if err == nil && f.suspension != nil {
+	if err == nil && f.suspended() != nil {
 		err = fmt.Errorf("number events: %w", store.ErrSuspended)
 	}
 	if err != nil {

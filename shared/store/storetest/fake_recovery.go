@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/store"
@@ -12,10 +13,44 @@ import (
 func (f *Fake) Suspension(ctx context.Context) (store.Suspension, bool, error) {
 	err := f.enter(ctx)
 	defer f.mu.Unlock()
-	if err != nil || f.suspension == nil {
+	why := f.suspended()
+	if err != nil || why == nil {
 		return store.Suspension{}, false, err
 	}
-	return *f.suspension, true, nil
+	return *why, true, nil
+}
+
+// suspended is the present suspension; nil where there is none.
+func (f *Fake) suspended() *store.Suspension {
+	if f.suspension == nil && !f.started.IsZero() {
+		return &store.Suspension{Reason: "the server was started", Since: f.started, Started: f.started}
+	}
+	return f.suspension
+}
+
+// refuses reports whether the suspension refuses a transition.
+func (f *Fake) refuses(item *store.Transition, now time.Time) bool {
+	why := f.suspended()
+	return why != nil && why.Refuses(item, now)
+}
+
+// ServerStarted makes the store one whose server was started just now, with
+// whatever files.
+func (f *Fake) ServerStarted() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.started = f.now()
+}
+
+// Compared implements [store.Recovery].
+func (f *Fake) Compared(ctx context.Context, s store.Suspension) error {
+	err := f.enter(ctx)
+	defer f.mu.Unlock()
+	if err == nil && s.Started.Equal(f.started) {
+		f.started = time.Time{}
+		f.watchers.Set()
+	}
+	return err
 }
 
 // Suspend implements [store.Recovery].
@@ -29,7 +64,7 @@ func (f *Fake) Suspend(ctx context.Context, s store.Suspension) error {
 		f.suspension.Lost = f.suspension.Lost || s.Lost
 		return nil
 	}
-	s.Since = f.now()
+	s.Since, s.Started = f.now(), time.Time{}
 	s = clone(s)
 	f.suspension = &s
 	f.number(len(f.events))

@@ -225,6 +225,12 @@ func (f *Faulty) Suspend(ctx context.Context, s store.Suspension) error {
 	return err
 }
 
+// Compared implements [store.Recovery].
+func (f *Faulty) Compared(ctx context.Context, s store.Suspension) error {
+	_, err := get(f, "Compared", func() (struct{}, error) { return struct{}{}, f.inner.Compared(ctx, s) })
+	return err
+}
+
 // Resume implements [store.Recovery].
 func (f *Faulty) Resume(ctx context.Context, epoch int64, after event.Position, w store.Write) error {
 	_, err := get(f, "Resume", func() (struct{}, error) { return struct{}{}, f.inner.Resume(ctx, epoch, after, w) })

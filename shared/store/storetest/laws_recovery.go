@@ -17,6 +17,7 @@ func recoveryLaws() []law {
 		{"A7 nothing is begun behind a suspension", lawSuspendedRace},
 		{"A7 a suspension numbers all there is", lawSuspendNumbers},
 		{"A7 the first suspension stays, a loss is joined", lawSuspendAgain},
+		{"A7 comparing ends no suspension of another kind", lawCompared},
 		{"A7 restoring brings back what is known elsewhere", lawRestore},
 		{"A7 restoring teaches nothing twice", lawRestoreNothing},
 	}
@@ -375,5 +376,35 @@ func lawRestoreNothing(t T, s *subject) {
 	}
 	if now := s.get(t, over.ID); !same(now, over) {
 		t.Errorf("what ended became %s", text(now))
+	}
+}
+
+// lawCompared says that store and record agree, of suspensions that are not
+// there, are made up, or are no consequence of a start.
+func lawCompared(t T, s *subject) {
+	compared := func(what store.Suspension) {
+		t.Helper()
+		if err := s.Compared(t.Context(), what); err != nil {
+			t.Errorf("Compared of %+v: %v", what, err)
+		}
+	}
+	forged := store.Suspension{Reason: "a test", Started: s.clock.Now()}
+	compared(store.Suspension{})
+	compared(forged)
+	if have, suspended := s.suspended(t); suspended {
+		t.Errorf("it is suspended: %+v", have)
+	}
+	if err := s.Suspend(t.Context(), forged); err != nil {
+		t.Fatalf("Suspend: %v", err)
+	}
+	have, _ := s.suspended(t)
+	compared(have)
+	compared(forged)
+	after, suspended := s.suspended(t)
+	if !suspended || after != have || !after.Started.IsZero() {
+		t.Errorf("it was suspended: %+v; and is: %v, %+v", have, suspended, after)
+	}
+	if out := s.one(t, s.beginning(lease.NewID("database/creds/a"))); !errors.Is(out.Err, store.ErrSuspended) {
+		t.Errorf("a beginning: %v, want ErrSuspended", out.Err)
 	}
 }
