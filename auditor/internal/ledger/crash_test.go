@@ -7,9 +7,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/transparency-dev/tessera/api/layout"
 )
 
 // appenderEnv makes the test binary an appender of that directory.
@@ -190,4 +194,55 @@ func checkPrefix(t *testing.T, dir string) {
 	if want != size+1 {
 		t.Fatalf("%d entries were read, %d were durable", want-1, size)
 	}
+}
+
+// D5: a process that is killed while a segment begins, after the state of an
+// empty log was written and before it was signed, leaves nothing that the next
+// one stumbles over, nor, when it is killed in turn, the one after that.
+func TestKilledWhileASegmentBegins(t *testing.T) {
+	t.Parallel()
+	begun := t.TempDir()
+	mustClose(t, mustOpen(t, begun))
+	l := mustOpen(t, begun)
+	mustAppend(t, l, 1, 1, 1)
+	mustClose(t, l)
+
+	// What the library writes first is that of another segment.
+	other := t.TempDir()
+	l = mustOpen(t, other)
+	if _, err := l.open(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	if err := os.CopyFS(filepath.Join(begun, segmentName(2)), os.DirFS(filepath.Join(other, segmentName(2)))); err != nil {
+		t.Fatal(err)
+	}
+	mustRemove(t, filepath.Join(begun, segmentName(2), layout.CheckpointPath))
+
+	cfg := testConfig(begun)
+	cfg.CheckpointInterval, cfg.CloseTimeout = time.Hour, time.Second // no checkpoint but the first one
+	l, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, err := l.Next(t.Context(), 2); err != nil || next != 1 {
+		t.Fatalf("next is %d, %v", next, err)
+	}
+	mustAppend(t, l, 2, 1, 3)
+	killed := t.TempDir()
+	if err := os.CopyFS(killed, os.DirFS(begun)); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close(t.Context()) // its checkpoint is an hour away
+	l = mustOpen(t, killed)
+	if next, err := l.Next(t.Context(), 2); err != nil || next != 4 {
+		t.Fatalf("after a kill next is %d, %v, want 4", next, err)
+	}
+	mustAppend(t, l, 2, 4, 5)
+	mustClose(t, l)
+	key, err := NewReader(killed).PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSound(t, killed, key)
 }

@@ -89,6 +89,8 @@
 //	                                caller offers it again
 //	killed between batch and        the next Open signs them
 //	checkpoint
+//	killed while a segment begins   the next use begins it anew: no entry is in it before
+//	                                its first checkpoint is there
 //	a write fails (disk full, I/O)  ErrBroken until reopened: an fsync is never retried, what
 //	                                is on disk is read anew; no later entry takes the place
 //	answer of Append is lost        the same entries are offered again and dropped

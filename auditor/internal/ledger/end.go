@@ -94,6 +94,21 @@ func checkNoEntries(path string, epoch int64) error {
 	return nil
 }
 
+// dropUnsigned deletes the state of an empty log that has no checkpoint: a crash
+// came between the two. The library signs an empty log where it finds no state
+// and never else; so with this one, entries would come before any checkpoint, and
+// a crash then would leave what looks like a log whose checkpoint was removed.
+func dropUnsigned(path string) error {
+	signed, err := exists(filepath.Join(path, layout.CheckpointPath))
+	if err != nil || signed {
+		return err
+	}
+	if err := os.Remove(statePath(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // dropUncommitted deletes what a crash left beyond the durable size: files that
 // a batch wrote before the state that makes it count. The entries come again;
 // were their bytes different then, a leftover would look like tampering.

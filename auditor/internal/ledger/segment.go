@@ -45,6 +45,11 @@ func openSegment(ctx context.Context, path string, epoch int64, cfg Config, sign
 	if err := dropUncommitted(path, size); err != nil {
 		return nil, fmt.Errorf("drop what a crash left: %w", err)
 	}
+	if size == 0 {
+		if err := dropUnsigned(path); err != nil {
+			return nil, fmt.Errorf("drop what a crash left: %w", err)
+		}
+	}
 	if err := makeDir(path); err != nil {
 		return nil, err
 	}
