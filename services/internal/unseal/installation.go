@@ -59,6 +59,9 @@ type record struct {
 type Store interface {
 	store.Entries
 	store.Locks
+	// Suspension and Compared are those of [store.Recovery].
+	Suspension(ctx context.Context) (store.Suspension, bool, error)
+	Compared(ctx context.Context, s store.Suspension) error
 }
 
 // Config says how an installation is found or made.
@@ -207,6 +210,15 @@ func (i *Installation) Initialise(ctx context.Context, root secret.Value) error 
 	i.mu.Lock()
 	i.ring = ring
 	i.mu.Unlock()
+	// Before this there is no record, nor an auditor that could compare the
+	// store with one (A7).
+	why, suspended, err := i.store.Suspension(ctx)
+	if err == nil && suspended {
+		err = i.store.Compared(ctx, why)
+	}
+	if err != nil {
+		return fmt.Errorf("begin without a record: %w", err)
+	}
 	if err := i.root(ctx, root); err != nil {
 		return fmt.Errorf("make the root token: %w", err)
 	}

@@ -46,7 +46,10 @@ func (d *disk) token() string { return filepath.Join(d.dir, "root-token") }
 // process is a new one on the disk.
 func (d *disk) process(auto bool) *Installation {
 	i := New(d.store, Config{KeyFile: d.key(), Auto: auto, StorageType: "test"})
-	i.root = func(_ context.Context, text secret.Value) error {
+	i.root = func(ctx context.Context, text secret.Value) error {
+		if _, suspended, err := d.fake.Suspension(ctx); suspended || err != nil {
+			return errors.Join(err, store.ErrSuspended) // as the store does
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.rootE == nil {
@@ -117,6 +120,8 @@ func TestInitialisationIsRepeated(t *testing.T) {
 		"entry not committed":     func(d *disk) { d.store.Break(storetest.Fault{Method: "Write"}); d.cut() },
 		"commit without answer":   func(d *disk) { d.store.Break(storetest.Fault{Method: "Write", Done: true}); d.cut() },
 		"entry cannot be read":    func(d *disk) { d.store.Break(storetest.Fault{Method: "Entry"}); d.cut() },
+		"store's server started":  func(d *disk) { d.fake.ServerStarted() },
+		"not compared":            func(d *disk) { d.fake.ServerStarted(); d.store.Break(storetest.Fault{Method: "Compared"}); d.cut() },
 		"half of the token, temp": func(d *disk) { d.half(".root-token-123") },
 	} {
 		t.Run(name, func(t *testing.T) {

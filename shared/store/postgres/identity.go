@@ -29,7 +29,7 @@ const (
 	maySelectSystem = `SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')`
 	selectSystem    = `SELECT system_identifier::text FROM pg_control_system()`
 	selectTimeline  = `SELECT ` + currentTimeline
-	selectIdentity  = `SELECT system_id, timeline FROM {s}.meta`
+	selectIdentity  = `SELECT system_id, timeline, recoveries FROM {s}.meta`
 	updateIdentity  = `UPDATE {s}.meta SET system_id = $1, timeline = $2`
 	selectSerials   = `SELECT id, commits FROM {s}.writers WHERE id = ANY($1)`
 )
@@ -58,9 +58,13 @@ func (s *Store) compare(ctx context.Context, c *pgx.Conn) error {
 		return fmt.Errorf("read the identity of the database: %w", err)
 	}
 	var was identity
-	if err := c.QueryRow(ctx, s.schema.in(selectIdentity)).Scan(&was.system, &was.timeline); err != nil {
+	var recoveries int64
+	if err := c.QueryRow(ctx, s.schema.in(selectIdentity)).Scan(&was.system, &was.timeline, &recoveries); err != nil {
 		return fmt.Errorf("read the recorded identity: %w", err)
 	}
+	// What was answered before a recovery is known to be missing since: a process
+	// that comes late, as one that was paused, does not begin another.
+	maps.DeleteFunc(had, func(_ string, a answer) bool { return a.recoveries < recoveries })
 	missing, err := s.missing(ctx, c, had)
 	if err != nil {
 		return err
@@ -84,7 +88,7 @@ func (s *Store) compare(ctx context.Context, c *pgx.Conn) error {
 }
 
 // missing names the slots that have fewer commits than they were answered.
-func (s *Store) missing(ctx context.Context, c *pgx.Conn, had map[string]int64) (lost []string, err error) {
+func (s *Store) missing(ctx context.Context, c *pgx.Conn, had map[string]answer) (lost []string, err error) {
 	if len(had) == 0 {
 		return nil, nil
 	}
@@ -95,7 +99,7 @@ func (s *Store) missing(ctx context.Context, c *pgx.Conn, had map[string]int64) 
 	var id string
 	var n int64
 	if _, err = pgx.ForEachRow(rows, []any{&id, &n}, func() error {
-		if n >= had[id] {
+		if n >= had[id].commits {
 			delete(had, id)
 		}
 		return nil

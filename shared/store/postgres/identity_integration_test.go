@@ -129,6 +129,46 @@ func TestASetBackIsFoundOut(t *testing.T) {
 	}
 }
 
+// A7: a process that comes back only after a recovery, as one that was paused,
+// misses commits that everybody knows to be missing: it begins no other one. What
+// is lost after that is found out as ever.
+func TestALateProcessKnowsOfTheRecovery(t *testing.T) {
+	t.Parallel()
+	cfg := configured(t)
+	early, late := openReal(t, cfg), openReal(t, cfg)
+	n := 0
+	begins := func(s *postgres.Store) error {
+		n++
+		return s.Apply(t.Context(), begin(lease.ID(fmt.Sprint("a/", n))))[0].Err
+	}
+	use := func() {
+		t.Helper()
+		for range 8 { // each place commits
+			for _, s := range []*postgres.Store{early, late} {
+				if err := begins(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	for round := range 2 {
+		use()
+		testkit.SharedDurablePostgres(t).Exec(t, "postgres", "UPDATE "+cfg.Schema+".writers SET commits = commits - 1")
+		if err := begins(early); !errors.Is(err, store.ErrSuspended) {
+			t.Fatalf("after loss %d: %v, want ErrSuspended", round+1, err)
+		}
+		if err := early.Resume(t.Context(), int64(round+2), event.Position{Epoch: 1}, store.Write{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := begins(late); err != nil {
+			t.Errorf("a process that comes late, after recovery %d: %v", round+1, err)
+		}
+		if why, suspended, err := late.Suspension(t.Context()); suspended || err != nil {
+			t.Errorf("suspended again: %+v, %v", why, err)
+		}
+	}
+}
+
 // A7: the record in the database says which database it was written in. One
 // that was loaded into another cluster, or changed its timeline, is suspended:
 // when a process connects, and in the commit of one that did not see it change

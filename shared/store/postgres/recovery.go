@@ -17,6 +17,7 @@ const (
 	selectSuspension = `SELECT ` + standing + ` FROM {s}.meta`
 	updateCompared   = `UPDATE {s}.meta SET compared = pg_postmaster_start_time() WHERE pg_postmaster_start_time() = $1`
 	updateSuspension = `UPDATE {s}.meta SET suspension = $1`
+	countRecovery    = `UPDATE {s}.meta SET recoveries = recoveries + 1`
 
 	// atLength is the time for what may have to go through all waiting events.
 	atLength = 10 * time.Minute
@@ -119,6 +120,7 @@ func (s *Store) Resume(ctx context.Context, epoch int64, after event.Position, w
 				if err := t.renumber(&h, epoch, after); err != nil {
 					return err
 				}
+				t.queue(countRecovery)
 			}
 			have.queue(t)
 			t.queue(updateSuspension, "")

@@ -30,19 +30,25 @@ func newSlot() *slot { return &slot{id: lease.RandomBase62(16)} }
 // answered is how many commits of each slot the database has said to have.
 type answered struct {
 	mu     sync.Mutex
-	counts map[string]int64
+	counts map[string]answer
 }
 
-func (a *answered) set(sl *slot) {
+// answer is the last one of a slot.
+type answer struct {
+	commits    int64
+	recoveries int64 // the database had seen by then
+}
+
+func (a *answered) set(sl *slot, m *meta) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.counts == nil {
-		a.counts = map[string]int64{}
+		a.counts = map[string]answer{}
 	}
-	a.counts[sl.id] = sl.commits
+	a.counts[sl.id] = answer{sl.commits, m.recoveries}
 }
 
-func (a *answered) all() map[string]int64 {
+func (a *answered) all() map[string]answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.counts)
@@ -84,10 +90,10 @@ func (s *Store) settle(ctx context.Context, sl *slot, cause error) (ending, erro
 	defer cancel()
 	serial, end := sl.commits+1, unknown
 	for try := 1; ; try++ {
-		final, err := s.ask(ctx, sl.id, serial, &end)
+		final, known, err := s.ask(ctx, sl.id, serial, &end)
 		if final {
 			sl.commits = serial + 1
-			s.answered.set(sl)
+			s.answered.set(sl, known)
 			if end == committed {
 				return committed, nil
 			}
@@ -103,16 +109,16 @@ func (s *Store) settle(ctx context.Context, sl *slot, cause error) (ending, erro
 }
 
 // ask reads the serial of a slot and moves it past the commit in question. The
-// lock waits for a transaction that is still under way.
-func (s *Store) ask(ctx context.Context, id string, serial int64, end *ending) (final bool, err error) {
+// lock waits for a transaction that is still under way. as is how the store stood.
+func (s *Store) ask(ctx context.Context, id string, serial int64, end *ending) (final bool, as *meta, err error) {
 	c, err := s.writes.Acquire(ctx)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	defer c.Release()
 	t := &tx{ctx: ctx, s: s, conn: c.Conn(), out: &pgx.Batch{}}
 	if err := t.begin(&work{}); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	var have int64
 	err = t.row(selectSerial, id).Scan(&have)
@@ -137,11 +143,11 @@ func (s *Store) ask(ctx context.Context, id string, serial int64, end *ending) (
 	}
 	if err != nil {
 		t.rollback()
-		return false, err
+		return false, nil, err
 	}
 	t.out.Queue("COMMIT")
 	err = t.conn.SendBatch(ctx, t.out).Close()
-	return err == nil && !doubtful(t.conn), err
+	return err == nil && !doubtful(t.conn), &t.meta, err
 }
 
 // renew looks at a slot whose row is not where it was left. If it is behind,

@@ -58,6 +58,7 @@ type meta struct {
 	suspension string
 	started    time.Time // of the server
 	compared   time.Time // the start after which record and data were compared last
+	recoveries int64
 	xid        int64
 }
 
@@ -89,7 +90,7 @@ const (
 	// The transaction has an id from here on, before it draws a place for an
 	// event: numbering counts on it (see number.go).
 	selectMeta = `SELECT clock_timestamp(), pg_current_xact_id()::text::bigint, ` + currentTimeline + `,
-		system_id, timeline, ` + standing + ` FROM {s}.meta`
+		system_id, timeline, recoveries, ` + standing + ` FROM {s}.meta`
 	// standing says whether the store is suspended.
 	standing     = `suspension, pg_postmaster_start_time(), coalesce(compared, 'epoch')`
 	insertEvents = `INSERT INTO {s}.events (seq, body)
@@ -117,7 +118,7 @@ func (t *tx) begin(w *work) error {
 	var db time.Time
 	b.Queue(t.s.schema.in(selectMeta)).QueryRow(func(row pgx.Row) error {
 		m := &t.meta
-		return row.Scan(append([]any{&db, &m.xid, &m.timeline, &m.identity.system, &m.identity.timeline}, m.standing()...)...)
+		return row.Scan(append([]any{&db, &m.xid, &m.timeline, &m.identity.system, &m.identity.timeline, &m.recoveries}, m.standing()...)...)
 	})
 	if w.read != nil {
 		w.read(&b)

@@ -61,7 +61,7 @@ func (s *Store) once(ctx context.Context, w *work) error {
 	switch end {
 	case committed:
 		sl.commits++
-		s.answered.set(sl)
+		s.answered.set(sl, &t.meta)
 	case unknown:
 		end, err = s.settle(ctx, sl, err)
 	case aborted, nothing:

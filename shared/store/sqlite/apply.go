@@ -49,7 +49,11 @@ func (t *tx) apply(item *store.Transition) (store.Outcome, error) {
 	if err != nil {
 		return store.Outcome{}, err
 	}
-	d, err := item.Decide(row, t.now, t.meta.suspension != "" && item.Suspended(), func() (string, error) { return t.withdrawn(item, &row) })
+	why, suspended, err := t.w.store.standing(&t.meta)
+	if err != nil {
+		return store.Outcome{}, err
+	}
+	d, err := item.Decide(row, t.now, suspended && why.Refuses(item, t.now), func() (string, error) { return t.withdrawn(item, &row) })
 	if err != nil {
 		return store.Outcome{}, err
 	}

@@ -33,9 +33,9 @@ func (s *Store) Number(ctx context.Context, lock store.Lock, limit int) (head ev
 			refused = store.ErrLost
 			return nil
 		}
-		if t.meta.suspension != "" {
+		if _, suspended, err := s.standing(&t.meta); err != nil || suspended {
 			refused = store.ErrSuspended
-			return nil
+			return err
 		}
 		numbered = int(min(int64(limit), t.meta.seq-t.meta.head))
 		t.meta.head += int64(numbered)

@@ -23,12 +23,25 @@ func (m *meta) suspended() (s store.Suspension, suspended bool, err error) {
 	return s, true, nil
 }
 
+// standing is the suspension: that which stands in the row, or that which lasts
+// until the store was compared.
+func (s *Store) standing(m *meta) (why store.Suspension, suspended bool, err error) {
+	started := s.started.Load()
+	if m.suspension != "" || started == nil {
+		return m.suspended()
+	}
+	return store.Suspension{
+		Reason: "the store was opened, and the auditor has not compared it with the record since",
+		Since:  *started, Started: *started,
+	}, true, nil
+}
+
 // Suspension implements [store.Recovery].
 func (s *Store) Suspension(ctx context.Context) (have store.Suspension, suspended bool, err error) {
 	err = s.read(ctx, "read suspension", func(c *sql.Conn) error {
 		m, err := readMeta(c.QueryRowContext(ctx, selectMeta))
 		if err == nil {
-			have, suspended, err = m.suspended()
+			have, suspended, err = s.standing(&m)
 		}
 		return err
 	})
@@ -43,9 +56,14 @@ func (s *Store) Suspend(ctx context.Context, why store.Suspension) error {
 	return nil
 }
 
-// Compared implements [store.Recovery]. Nothing comes to this store but through
-// its own process, which compares before it begins: it never has Started.
-func (*Store) Compared(context.Context, store.Suspension) error { return nil }
+// Compared implements [store.Recovery].
+func (s *Store) Compared(_ context.Context, what store.Suspension) error {
+	if started := s.started.Load(); started != nil && started.Equal(what.Started) {
+		s.started.CompareAndSwap(started, nil)
+		s.watch.Set() // what waits may be numbered now
+	}
+	return nil
+}
 
 func (t *tx) suspend(s store.Suspension) error {
 	have, already, err := t.meta.suspended()

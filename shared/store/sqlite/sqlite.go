@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -33,8 +35,12 @@ const (
 
 // Config tunes a [Store]; the zero value works.
 type Config struct {
-	Readers int           // connections that read; 4
-	Gather  gather.Config // bounds of the group commit (A6, section E)
+	Readers int // connections that read; 4
+	// Recorded: an auditor compares the store with its record. From Open on the
+	// store is suspended until it has (A7): its files may be those of a backup,
+	// and nothing in them says so.
+	Recorded bool
+	Gather   gather.Config // bounds of the group commit (A6, section E)
 }
 
 // Store is the durable store in one directory.
@@ -43,7 +49,8 @@ type Store struct {
 	lock    *os.File
 	readers *sql.DB
 	writer  *writer
-	watch   step.Watchers // told of commits with events
+	watch   step.Watchers             // told of commits with events
+	started atomic.Pointer[time.Time] // when it was opened, where it was not compared since
 	fatal   chan struct{}
 
 	// epochs are replaced under epochsMu, held over the commit that begins one;
@@ -91,6 +98,10 @@ func Open(ctx context.Context, dir string, c clock.Clock, cfg Config) (_ *Store,
 		return nil, err
 	}
 	s.clock = newStoreClock(c, fromNanos(m.now))
+	if cfg.Recorded {
+		now := s.clock.now()
+		s.started.Store(&now)
+	}
 	return s, nil
 }
 

@@ -60,7 +60,7 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
 	var err error
-	if s.store, err = sqlite.Open(ctx, filepath.Join(cfg.DataDir, "store"), c, sqlite.Config{}); err != nil {
+	if s.store, err = sqlite.Open(ctx, filepath.Join(cfg.DataDir, "store"), c, sqlite.Config{Recorded: true}); err != nil {
 		return nil, err
 	}
 	s.life.OnStop("store", func(context.Context) error { return s.store.Close() }) //nolint:contextcheck // closing waits for what is under way

@@ -4,3 +4,7 @@
 ALTER TABLE {s}.meta ADD COLUMN compared timestamptz;
 
 UPDATE {s}.meta SET compared = pg_postmaster_start_time() WHERE timeline = 0;
+
+-- How many epochs began because commits were lost. What a process was answered
+-- before the last of them is no news to anybody when it is missed (A7).
+ALTER TABLE {s}.meta ADD COLUMN recoveries bigint NOT NULL DEFAULT 0;
