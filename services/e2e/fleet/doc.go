@@ -39,6 +39,24 @@
 // minutes of the soak (20 seconds where it is not set, which only shows that it
 // works).
 //
+// TestFailover has fleets of its own, whose store has a synchronous standby. The
+// store is killed for good and the standby promoted (A7):
+//
+//	synchronous             under load: nothing answered is lost, no epoch begins
+//	stale                   under load, to a copy that stood still: issuing is
+//	                        refused until an epoch begins, what is on record is
+//	                        back, what is lost is named, each credential that a
+//	                        client holds works and has a lease or is reported
+//	stale without auditors  as that, but the store stays suspended, past the
+//	                        expiry that the copy has for a prolonged lease, until
+//	                        auditors are there; a lease that is on no record is
+//	                        reported, and goes once a person has confirmed
+//
+// Of the last answers before a kill neither ledger nor stream may have anything:
+// in a stale copy a lease that was revoked then can be active again, and one that
+// was confirmed then can be an intent again, which is rolled back after its grace.
+// Both are counted and logged, no more: nobody is left who could know.
+//
 // Times are taken from the record, by the store's clock. One decides a test only
 // where the promise is a time, and then with room for a busy machine; the others
 // are logged.

@@ -36,11 +36,16 @@ type fleet struct {
 // open starts a fleet for a test and its subtests.
 func open(t *testing.T) *fleet {
 	t.Helper()
+	return openWith(t, topology.Config{})
+}
+
+// openWith starts one that differs from the usual in what cfg says.
+func openWith(t *testing.T, cfg topology.Config) *fleet {
+	t.Helper()
 	dir, err := build()
 	must(t, err, "build")
-	top, err := topology.Open(t.Context(), topology.Config{
-		Programs: dir, Finder: find.Finder{Getenv: os.Getenv}, Environ: os.Environ(), Clock: clock.System{},
-	})
+	cfg.Programs, cfg.Finder, cfg.Environ, cfg.Clock = dir, find.Finder{Getenv: os.Getenv}, os.Environ(), clock.System{}
+	top, err := topology.Open(t.Context(), cfg)
 	var missing *find.NotFoundError
 	if errors.As(err, &missing) && os.Getenv("CURFEW_CI") != "1" {
 		t.Skip(err)

@@ -8,6 +8,10 @@
 //	                        │
 //	     revoker-1, revoker-2    auditor-1, auditor-2 (one ledger)
 //
+// With Config.Standby the store has a synchronous standby, which the programs know
+// of and which CutOff, Kill and Promote turn into what an operator may meet: a
+// failover that loses nothing, or one to a copy that stood still.
+//
 // Each is a [Part] that can be stopped, killed and started again by its name.
 // Everything ends with this process (on Linux), and Close removes the folder.
 //

@@ -90,7 +90,7 @@ audit {
   urls       = [%s]
 }
 `, name, dataDir, t.KeyFile(), monitor.Address(),
-		login, t.storeAddress(), login, filepath.Join(t.Dir, passwordFile),
+		login, t.storeAddresses(), login, filepath.Join(t.Dir, passwordFile),
 		list(t.streams), t.cfg.Streams, redis, t.LedgerDir(), list(t.auditors))
 	file := filepath.Join(t.Dir, name+".hcl")
 	if err := os.WriteFile(file, []byte(text+more+t.cfg.Settings+"\n"), 0o600); err != nil {

@@ -2,16 +2,11 @@ package topology
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/curfew-project/curfew/shared/testkit/server"
 )
@@ -19,56 +14,54 @@ import (
 // login is Curfew's in the store, and the name of its database.
 const login = "curfew"
 
-func (t *Topology) addStore(ctx context.Context) error {
-	programs, err := t.cfg.Finder.Postgres(ctx)
-	if err != nil {
+func (t *Topology) addStore(ctx context.Context) (err error) {
+	if t.postgres, err = t.addPostgres(ctx, Store); err != nil {
 		return err
 	}
-	t.postgres, err = server.NewPostgres(server.PostgresConfig{
-		Programs: programs, Environ: t.cfg.Environ, Password: rand.Text(), TempDir: t.cfg.Parent,
-		Durable:  true, // the store is the truth: it refuses another one (A7)
-		Settings: map[string]string{"max_connections": "200"},
-	})
-	if err != nil {
-		return err
-	}
-	t.parts = append(t.parts, &foreign{
-		name: Store, foreignServer: t.postgres,
-		stop: func(ctx context.Context) error { return t.postgres.Stop(ctx, server.Fast) },
-	})
 	if err := t.postgres.Init(ctx); err != nil {
 		return err
 	}
 	if err := t.postgres.Start(ctx); err != nil {
 		return err
 	}
-	return t.makeLogin(ctx)
+	// What an administrator does once.
+	return execute(ctx, t.postgres,
+		"CREATE ROLE "+login+" LOGIN PASSWORD '"+t.password+"'", // letters and digits
+		"CREATE DATABASE "+login+" OWNER "+login)
 }
 
-// makeLogin is what an administrator does once.
-func (t *Topology) makeLogin(ctx context.Context) (err error) {
-	u := url.URL{
-		Scheme: "postgres", User: url.UserPassword(server.Superuser, t.postgres.Password()),
-		Host: t.storeAddress(), Path: "/postgres", RawQuery: "sslmode=disable",
-	}
-	conn, err := pgx.Connect(ctx, u.String())
+// addPostgres adds a server that has no data yet.
+func (t *Topology) addPostgres(ctx context.Context, name string) (*server.Postgres, error) {
+	programs, err := t.cfg.Finder.Postgres(ctx)
 	if err != nil {
-		return fmt.Errorf("prepare the store: %w", err)
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	for _, sql := range []string{
-		"CREATE ROLE " + login + " LOGIN PASSWORD '" + t.password + "'", // letters and digits
-		"CREATE DATABASE " + login + " OWNER " + login,
-	} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("prepare the store: %w", err)
-		}
+	p, err := server.NewPostgres(server.PostgresConfig{
+		Programs: programs, Environ: t.cfg.Environ, Password: t.superuser, TempDir: t.cfg.Parent,
+		Durable:  true, // the store is the truth: it refuses another one (A7)
+		Settings: map[string]string{"max_connections": "200"},
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	t.parts = append(t.parts, &foreign{
+		name: name, foreignServer: p,
+		stop: func(ctx context.Context) error { return p.Stop(ctx, server.Fast) },
+	})
+	return p, nil
 }
 
-func (t *Topology) storeAddress() string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(t.postgres.Port()))
+// storeAddresses are what programs are told of: of the standby, too, so that
+// they find the store when it was promoted.
+func (t *Topology) storeAddresses() string {
+	if t.standby == nil {
+		return address(t.postgres)
+	}
+	return address(t.postgres) + "," + address(t.standby)
+}
+
+func address(p *server.Postgres) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Port()))
 }
 
 func (t *Topology) addIndex(ctx context.Context) error {

@@ -33,6 +33,8 @@ type Config struct {
 	Address string
 	// How many of each; 2, 2, 2 and 3. One NATS server is no cluster.
 	Issuers, Revokers, Auditors, Streams int
+	// Standby is whether the store has one, which is synchronous.
+	Standby bool
 	// Settings are further lines of every program's configuration.
 	Settings string
 }
@@ -47,7 +49,10 @@ type Topology struct {
 	parts    []Part
 	ports    []*server.Port
 	postgres *server.Postgres
-	password string // of Curfew's login in the store
+	standby  *server.Postgres   // nil: there is none
+	retired  []*server.Postgres // was the store before another was promoted
+	// Passwords in the store: of Curfew's login, and of the superuser.
+	password, superuser string
 	// URLs of what programs are told of.
 	streams, auditors, issuers []string
 }
@@ -55,6 +60,7 @@ type Topology struct {
 // names of the parts that there is one of.
 const (
 	Store   = "store"
+	Standby = "store-standby" // with Config.Standby, until it is promoted
 	Index   = "index"
 	Replica = "index-replica"
 	Proxy   = "proxy"
@@ -79,7 +85,7 @@ const (
 func Open(ctx context.Context, cfg Config) (_ *Topology, err error) {
 	cfg.Issuers, cfg.Revokers = cmp.Or(cfg.Issuers, 2), cmp.Or(cfg.Revokers, 2)
 	cfg.Auditors, cfg.Streams = cmp.Or(cfg.Auditors, 2), cmp.Or(cfg.Streams, 3)
-	t := &Topology{cfg: cfg, password: rand.Text()}
+	t := &Topology{cfg: cfg, password: rand.Text(), superuser: rand.Text()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.Close(context.WithoutCancel(ctx)))
@@ -96,7 +102,9 @@ func Open(ctx context.Context, cfg Config) (_ *Topology, err error) {
 	if err := os.WriteFile(filepath.Join(t.Dir, passwordFile), []byte(t.password), 0o600); err != nil {
 		return nil, fmt.Errorf("write the store's password: %w", err)
 	}
-	for _, add := range []func(context.Context) error{t.addStore, t.addIndex, t.addStreams, t.addPrograms, t.addProxy} {
+	for _, add := range []func(context.Context) error{
+		t.addStore, t.addStandby, t.addIndex, t.addStreams, t.addPrograms, t.addProxy,
+	} {
 		if err := add(ctx); err != nil {
 			return nil, err
 		}
@@ -148,7 +156,7 @@ func (t *Topology) LedgerDir() string { return filepath.Join(t.Dir, "audit", "le
 // KeyFile is the master key, which all programs share.
 func (t *Topology) KeyFile() string { return filepath.Join(t.Dir, keyFile) }
 
-// Postgres is the cluster of the store.
+// Postgres is the cluster of the store; after a Promote another one.
 func (t *Topology) Postgres() *server.Postgres { return t.postgres }
 
 // Folders are all that something is kept in: Dir, and those of the servers, which
@@ -159,6 +167,9 @@ func (t *Topology) Folders() []string {
 		if f, ok := p.(*foreign); ok {
 			out = append(out, f.Dir())
 		}
+	}
+	for _, p := range t.retired {
+		out = append(out, p.Dir())
 	}
 	return out
 }
@@ -258,6 +269,10 @@ func (t *Topology) Close(ctx context.Context) error {
 		err = errors.Join(err, p.Close(ctx))
 	}
 	t.parts = nil
+	for _, p := range t.retired {
+		err = errors.Join(err, p.Close(ctx))
+	}
+	t.retired = nil
 	for _, p := range t.ports {
 		err = errors.Join(err, p.Close())
 	}
