@@ -58,11 +58,12 @@ fleet: ## faults of every kind on the distributed form; minutes of the whole mac
 	@cd services && CURFEW_FLEET=1 $(CURDIR)/$(CLEAN) go test -race -count=1 -timeout=30m -tags=e2e -v ./e2e/fleet
 
 # One pass over each module: a package is built once, and its unit,
-# conformance, integration, fault and end-to-end tests run together. (Those of
-# the distributed form as a whole are asked for: make e2e FORM=distributed, make
-# fleet.)
+# conformance, integration, fault and end-to-end tests run together. Then the
+# end-to-end tests once more, against the distributed form. (The faults of that
+# one are asked for: make fleet.)
 test: servers ## all tests with nothing skipped for want of a server; installs Postgres and Redis where allowed
 	@CURFEW_CI=1 $(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./...
+	@CURFEW_CI=1 $(E2E_DISTRIBUTED)
 
 bench: ## benchmarks (RUN=pattern narrows)
 	@$(CLEAN) $(EACH) go test -run='^$$' -bench='$(or $(RUN),.)' -benchmem ./...

@@ -102,6 +102,7 @@ type Data struct {
 
 	// Times of a lease.
 	IssuedAt        *time.Time `json:"issued_at,omitempty"`
+	TTLSeconds      int64      `json:"ttl_seconds,omitempty"` // granted, rounded up; of an intent only: it has no expiry yet
 	ExpiresAt       *time.Time `json:"expires_at,omitempty"`
 	DueAt           *time.Time `json:"due_at,omitempty"`
 	DisabledAt      *time.Time `json:"disabled_at,omitempty"`
@@ -131,6 +132,9 @@ func Of(before, after *lease.Lease, c *lease.Change, at time.Time) Event {
 		Actor: c.By, Reason: c.Reason,
 		IssuedAt: moment(after.IssuedAt), ExpiresAt: moment(after.ExpiresAt),
 	}
+	if after.State == lease.Intent {
+		d.TTLSeconds = seconds(after.TTL)
+	}
 	if after.IssuedBy != c.By {
 		d.IssuedBy = &after.IssuedBy
 	}
@@ -147,6 +151,15 @@ func Of(before, after *lease.Lease, c *lease.Change, at time.Time) Event {
 		d.Error = r.LastError
 	}
 	return Event{Type: t, Time: at, Subject: string(after.ID), Data: d}
+}
+
+// seconds rounds up, so that nothing ends early by it.
+func seconds(d time.Duration) int64 {
+	whole := int64(d / time.Second)
+	if d%time.Second > 0 {
+		whole++
+	}
+	return whole
 }
 
 func moment(t time.Time) *time.Time {

@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -87,6 +88,36 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// A7: an intent says how long its credential lives, in whole seconds and never
+// less than that; what is restored as an intent does so too, and nothing else.
+func TestOfSaysTheTermOfAnIntent(t *testing.T) {
+	t.Parallel()
+	for ttl, want := range map[time.Duration]int64{
+		0: 0, 1: 1, time.Second: 1, time.Second + 1: 2, time.Hour: 3600, 1<<63 - 1: 9223372037,
+	} {
+		k := lease.Lease{Kind: lease.Secret, State: lease.Intent, Version: 1, TTL: ttl}
+		begin := lease.Begin{Grace: time.Minute, Lease: k}
+		for _, first := range []lease.Action{begin, lease.Restore{Known: k}} {
+			var l lease.Lease
+			for i, do := range []lease.Action{first, lease.Activate{}, lease.Renew{}, lease.Revoke{}, lease.Finish{To: lease.Revoked}} {
+				c := lease.Change{ID: "a/1", Version: l.Version, Do: do}
+				after, err := c.Apply(l, start())
+				if err != nil && !errors.Is(err, lease.ErrNotRenewable) {
+					t.Fatalf("%T: %v", do, err)
+				}
+				want := want
+				if i > 0 {
+					want = 0
+				}
+				if got := event.Of(&l, &after, &c, start()).Data.TTLSeconds; got != want {
+					t.Errorf("%T, granted for %s: it says %d s, want %d", do, ttl, got, want)
+				}
+				l = after
+			}
+		}
+	}
+}
+
 // A10: who issued it is said where another acts; a reason that the change does
 // not give is that of the revocation.
 func TestOfAnotherActor(t *testing.T) {
@@ -142,7 +173,7 @@ func drawEvent(t *rapid.T) event.Event {
 		Time:     start().Add(time.Duration(rapid.Int64Range(0, 1<<55).Draw(t, "time"))),
 		Subject:  drawText(t, "subject"),
 		Data: event.Data{
-			LeaseID: lease.ID(drawText(t, "lease")), Version: rapid.Int64().Draw(t, "version"), Mount: drawText(t, "mount"),
+			LeaseID: lease.ID(drawText(t, "lease")), Version: rapid.Int64().Draw(t, "version"), TTLSeconds: rapid.Int64().Draw(t, "ttl"), Mount: drawText(t, "mount"),
 			Actor: lease.Actor{Name: drawText(t, "actor")}, Reason: drawText(t, "reason"), ExpiresAt: when("expires"), EndedAt: when("ended"),
 			Parked: rapid.Bool().Draw(t, "parked"), Attempts: rapid.Int().Draw(t, "attempts"), Status: rapid.IntRange(0, 999).Draw(t, "status"),
 			Fields: rapid.SliceOfN(rapid.String(), 1, 3).Draw(t, "fields"),
@@ -189,6 +220,13 @@ func TestEncodedFormat(t *testing.T) {
 	}
 	if want := `{"lease_id":"database/creds/r/1","version":4,"actor":{"name":"system:expiry"}}`; string(body) != want {
 		t.Errorf("the body is %s, want %s", body, want)
+	}
+	e.Data = event.Data{LeaseID: "database/creds/r/1", Version: 1, TTLSeconds: 3600}
+	if _, body, err = event.Encode(e, "/curfew/x"); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"lease_id":"database/creds/r/1","version":1,"actor":{"name":""},"ttl_seconds":3600}`; string(body) != want {
+		t.Errorf("the body of an intent is %s, want %s", body, want)
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 // The more revoked state wins, and among live ones the later expiry: what a
 // client holds is not taken early, and what was taken is taken again. A lease
 // that the record knows as ended is put into revoking, so that its absence is
-// proved anew. An intent made anew whose ConfirmBy is not known is due at once.
+// proved anew. An intent made anew whose ConfirmBy is not known is due at once;
+// one that is there is rolled back at the later ConfirmBy, and the target refuses
+// its creation from the time that it was told (B1).
 // The version ends above the record's, so that who has seen that one takes
 // notice of this. ErrOver where the row has nothing to learn, or where there is
 // none and the record knows it as ended; ErrMove for a record of nothing.
@@ -36,6 +38,8 @@ func (r Restore) apply(l *Lease, c *Change, now time.Time) error {
 		l.revoke(c, now, now)
 	case l.State == Intent && k.State == Active:
 		l.confirmed(k, now)
+	case l.State == Intent && k.State == Intent && k.ConfirmBy.After(l.ConfirmBy):
+		l.ConfirmBy = k.ConfirmBy
 	case l.State == Active && k.State == Active && later(l.expiryOf(k), l.ExpiresAt):
 		l.ExpiresAt = l.expiryOf(k)
 	case l.State.Final() || k.Version <= l.Version:

@@ -155,6 +155,31 @@ func TestRestoreKeepsTheCeiling(t *testing.T) {
 	}
 }
 
+// A7, B1: an intent is rolled back at the later time, of whichever version that
+// is told; the target refuses its creation when it always did. It stays an intent.
+func TestRestoreKeepsAnIntent(t *testing.T) {
+	t.Parallel()
+	row := in(t, lease.Intent)
+	for _, version := range []int64{0, 1, 9} {
+		for _, by := range []time.Duration{-time.Second, 0, time.Nanosecond, time.Hour} {
+			k := row
+			k.Version, k.ConfirmBy, k.CreateDeadline = version, row.ConfirmBy.Add(by), row.CreateDeadline.Add(by)
+			got, err := change(lease.AnyVersion, lease.Restore{Known: k}).Apply(row, start())
+			if by <= 0 && version <= row.Version {
+				if !errors.Is(err, lease.ErrOver) || !reflect.DeepEqual(got, row) {
+					t.Errorf("version %d, %s later: %+v, %v", version, by, got, err)
+				}
+				continue
+			}
+			want := row
+			want.Version, want.LastKey, want.ConfirmBy = max(row.Version, version)+1, "key", row.ConfirmBy.Add(max(0, by))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("version %d, %s later: %+v, %v; want %+v", version, by, got, err, want)
+			}
+		}
+	}
+}
+
 func rank(s lease.State) int { return min(slices.Index(lease.States(), s), 2) }
 
 // drawKnown draws what a record may say: states and kinds that can be, any
@@ -168,6 +193,9 @@ func drawKnown(t *rapid.T, kind lease.Kind) lease.Lease {
 	k.State = rapid.SampledFrom(lease.States()[from:]).Draw(t, "known state")
 	k.Version = rapid.Int64Range(1, 12).Draw(t, "known version")
 	k.ExpiresAt = when("known expiry")
+	if rapid.Bool().Draw(t, "known deadlines") {
+		k.ConfirmBy, k.CreateDeadline = when("confirm by"), when("create deadline")
+	}
 	if rapid.Bool().Draw(t, "known activation") {
 		k.ActivatedAt = when("activated")
 	}
@@ -193,8 +221,8 @@ func drawLife(t *rapid.T, kind lease.Kind) (l lease.Lease, now time.Time) {
 
 // Laws of A7: restoring obeys the table of moves; the version ends above the
 // row's and the record's; the more revoked state wins; no expiry of a live
-// lease comes earlier; what ended stays; a second time there is nothing to
-// learn.
+// lease and no roll-back of an intent comes earlier, and no creation may come
+// later (B1); what ended stays; a second time there is nothing to learn.
 func TestAnyRestore(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -207,7 +235,8 @@ func TestAnyRestore(t *testing.T) {
 			if !errors.Is(err, lease.ErrOver) || !reflect.DeepEqual(after, l) {
 				t.Fatalf("refused: %v", err)
 			}
-			if l.State.Live() && (!k.State.Live() || k.Version > l.Version) || l.State == "" && !k.State.Final() {
+			longer := l.State == lease.Intent && k.State == lease.Intent && k.ConfirmBy.After(l.ConfirmBy)
+			if longer || l.State.Live() && (!k.State.Live() || k.Version > l.Version) || l.State == "" && !k.State.Final() {
 				t.Fatalf("%q had to learn of %q: %v", l.State, k.State, err)
 			}
 			return
@@ -227,6 +256,12 @@ func TestAnyRestore(t *testing.T) {
 		if after.State == lease.Active && k.State == lease.Active && after.ExpiresAt.Before(k.ExpiresAt) {
 			t.Fatalf("known to expire at %s, it does at %s", k.ExpiresAt, after.ExpiresAt)
 		}
+		if l.State != "" && (!after.CreateDeadline.Equal(l.CreateDeadline) || after.ConfirmBy.Before(l.ConfirmBy)) {
+			t.Fatalf("created until %s and rolled back at %s, now until %s and at %s", l.CreateDeadline, l.ConfirmBy, after.CreateDeadline, after.ConfirmBy)
+		}
+		if after.State == lease.Intent && after.ConfirmBy.Before(k.ConfirmBy) {
+			t.Fatalf("known to be rolled back at %s, it is at %s", k.ConfirmBy, after.ConfirmBy)
+		}
 		if !after.CeilingAt.IsZero() && after.ExpiresAt.After(after.CeilingAt) || after.State == lease.Active && after.CeilingAt.IsZero() {
 			t.Fatalf("expires %s, ceiling %s", after.ExpiresAt, after.CeilingAt)
 		}
@@ -239,8 +274,15 @@ func TestAnyRestore(t *testing.T) {
 	})
 }
 
-// Law of A7: two records of one lease lead to the same state and expiry,
-// whichever comes first.
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// Law of A7: two records of one lease lead to the same state, expiry and time of
+// roll-back, whichever comes first.
 func TestRestoreInAnyOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -257,6 +299,10 @@ func TestRestoreInAnyOrder(t *testing.T) {
 			return l
 		}
 		a, b := apply(one, two), apply(two, one)
+		// What is due is due, however long.
+		if a.State == lease.Intent && latest(a.ConfirmBy, now) != latest(b.ConfirmBy, now) {
+			t.Fatalf("an intent until %s, the other way round until %s", a.ConfirmBy, b.ConfirmBy)
+		}
 		if a.State != b.State || a.State == lease.Active && !a.ExpiresAt.Equal(b.ExpiresAt) {
 			t.Fatalf("%s until %s, the other way round %s until %s", a.State, a.ExpiresAt, b.State, b.ExpiresAt)
 		}

@@ -18,7 +18,10 @@
 //     counts, and of equal ones the later.
 //  5. Restore: each of those states is applied by [lease.Restore]. What cannot
 //     be brought back is a loss, by name.
-//  6. Resume: one commit ends the suspension, begins the epoch, gives the
+//  6. Keep: where anything is missing, or may be, each intent that the store now
+//     has may have been confirmed in a commit that nothing has. It is rolled back
+//     only when its credential would have ended in any case.
+//  7. Resume: one commit ends the suspension, begins the epoch, gives the
 //     store's own events after the common one its first numbers, raises the
 //     doubt that keeps stray sweeps from acting (B3), and keeps the report. Where
 //     nothing is missing, no epoch begins and nobody doubts.
@@ -28,12 +31,17 @@
 //   - Nothing that is on record as revoked, or as being revoked, is live after
 //     it; nothing that is on record as live ends earlier than the record's last
 //     word says, by this.
+//   - A credential whose intent store or record has, and whose confirmation was
+//     answered and then lost, works until its first term is over: its intent
+//     stays one, nobody can renew it, and it can be revoked by request. No
+//     creation is allowed for longer than the store had allowed it (B1).
 //   - The epoch is greater than any that store, ledger or stream has: no number
 //     is given twice.
-//   - Nothing that store and record share is changed, and nothing is deleted.
+//   - Nothing that store and record share is changed but how long an intent is
+//     kept, and nothing is deleted.
 //   - It is repeated from the first step after a crash or an error anywhere, to
-//     the same end: steps 1, 3 and 4 only read, 2 and 5 do nothing the second
-//     time, 6 is one commit.
+//     the same end: steps 1, 3 and 4 only read, 2, 5 and 6 do nothing the second
+//     time, 7 is one commit.
 //
 // # What is not brought back
 //
@@ -44,8 +52,13 @@
 //	that the store has not   account and target
 //	entries that cannot be   a loss, by number
 //	read
-//	what neither ledger nor  nobody knows it. Its accounts bear the mark, so the
-//	stream has               stray sweep finds and reports them
+//	what neither ledger nor  nobody knows it. Accounts without an intent bear the
+//	stream has               mark, so the stray sweep finds and reports them;
+//	                         renewals count no more; revocations have to be made
+//	                         again, as the report says where the store knows that
+//	                         commits are missing
+//	the term of an intent    records made before intents said it: the intent is
+//	                         rolled back after the grace of a creation
 //
 // # A crash, or an error, after each step
 //
@@ -54,6 +67,7 @@
 //	          begins and each second, and comes here
 //	restore   leases that were restored are found so and counted again; those
 //	          that must go are being taken away already
+//	keep      intents that were kept need no more; the others follow
 //	resume    the store is not suspended: the next try has nothing to do. If the
 //	          answer was lost, the store is asked
 //

@@ -163,7 +163,7 @@ func (r *Recovery) foldPage(ctx context.Context, page []event.Event, k *knowledg
 		if known {
 			continue
 		}
-		k.learn(e)
+		k.learnStreamed(e)
 		s.news++
 		if s.to.Before(e.Position) {
 			s.to = e.Position

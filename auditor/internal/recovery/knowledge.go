@@ -3,6 +3,7 @@ package recovery
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -12,9 +13,8 @@ import (
 	"github.com/curfew-project/curfew/shared/lease"
 )
 
-// grace is how long the creation of an account may still be under way, of which
-// the record knows the intent and no end. The deadline that the intent had is
-// not on record.
+// grace is how long after its intent the creation of an account may be under way:
+// more than any has. The deadline that an intent had is not on record.
 const grace = 5 * time.Minute
 
 // knowledge is what the record says and the store may not know.
@@ -28,6 +28,7 @@ type history struct {
 	lease.Lease
 	created time.Time // of the commit that confirmed it
 	born    bool      // its beginning is part of this knowledge
+	untold  bool      // the ledger does not have its end
 }
 
 func newKnowledge() *knowledge {
@@ -71,6 +72,19 @@ func (k *knowledge) learnLease(e event.Event) {
 		h.Lease = now
 	}
 	h.Version = version
+}
+
+// learnStreamed takes in an event that the ledger does not have.
+func (k *knowledge) learnStreamed(e event.Event) {
+	ended := func() bool {
+		h, known := k.leases[e.Data.LeaseID]
+		return known && h.State.Final()
+	}
+	before := ended()
+	k.learn(e)
+	if !before && ended() {
+		k.leases[e.Data.LeaseID].untold = true
+	}
 }
 
 // supersedes reports whether b is to be believed after a, which was learned
@@ -121,6 +135,9 @@ func stateOf(e event.Event) lease.Lease {
 	if d.IssuedAt != nil {
 		l.IssuedAt = *d.IssuedAt
 	}
+	if d.TTLSeconds > 0 {
+		l.TTL = time.Duration(min(d.TTLSeconds, int64(math.MaxInt64/time.Second))) * time.Second
+	}
 	if d.ExpiresAt != nil {
 		l.ExpiresAt = *d.ExpiresAt
 	}
@@ -135,7 +152,8 @@ func (h *history) known(now time.Time) lease.Lease {
 		l.ActivatedAt = l.IssuedAt
 	}
 	if l.Kind == lease.Secret && !l.Confirmed() {
-		l.ConfirmBy, l.CreateDeadline = now.Add(grace), now.Add(grace)
+		l.CreateDeadline = now.Add(grace)
+		l.ConfirmBy = latest(l.CreateDeadline, ends(&l))
 	}
 	return l
 }

@@ -106,10 +106,19 @@ func TestLaw(t *testing.T) {
 			w.number()
 			w.publish()
 		}
+		for range rapid.IntRange(0, 8).Draw(r, "unheard") {
+			w.unheard(r)
+		}
+		truth := w.fake.Leases()
 		w.restore(copied)
 		common := w.all(copied)
 		for range rapid.IntRange(0, 8).Draw(r, "fork") {
 			w.fork(r)
+		}
+		if rapid.Bool().Draw(r, "known to have lost") {
+			if err := w.fake.Suspend(w.ctx, store.Suspension{Reason: "a test", Lost: true}); err != nil {
+				r.Fatalf("suspend: %v", err)
+			}
 		}
 		before := map[lease.ID]lease.Lease{}
 		for _, l := range w.fake.Leases() {
@@ -124,13 +133,45 @@ func TestLaw(t *testing.T) {
 		broken := storetest.NewFaulty(w.fake)
 		if rapid.Bool().Draw(r, "broken") {
 			broken.Break(storetest.Fault{
-				Method: rapid.SampledFrom([]string{"Confirmed", "Events", "Suspend", "Get", "EntryByID", "Apply", "Resume"}).Draw(r, "method"),
+				Method: rapid.SampledFrom([]string{"Confirmed", "Events", "Suspend", "Get", "Due", "EntryByID", "Apply", "Resume"}).Draw(r, "method"),
 				Nth:    rapid.IntRange(1, 3).Draw(r, "nth"), Done: rapid.Bool().Draw(r, "done"),
 			})
 		}
 		w.settle(w.auditor(broken, recovery.Config{Batch: rapid.IntRange(1, 40).Draw(r, "batch")}))
 		w.check(r, common, before, first, connections)
+		if len(w.reports()) > 0 {
+			w.checkHeld(r, truth)
+		}
 	})
+}
+
+// unheard is done in the last moments, of which nothing is published or on
+// record.
+func (w *world) unheard(r *rapid.T) {
+	w.clock.Advance(time.Duration(rapid.IntRange(0, 20).Draw(r, "later")) * time.Second)
+	var intents []lease.ID
+	for _, l := range w.fake.Leases() {
+		if l.State == lease.Intent {
+			intents = append(intents, l.ID)
+		}
+	}
+	if len(intents) == 0 || rapid.Bool().Draw(r, "another") {
+		w.active(fmt.Sprintf("unheard-%d", len(w.acts)), "t1")
+		return
+	}
+	w.change(rapid.SampledFrom(intents).Draw(r, "confirmed"), lease.Activate{Handle: []byte("oid")})
+}
+
+// checkHeld: of a credential that a client was given, and that the store knows
+// but as an intent, nothing is taken away before its time.
+func (w *world) checkHeld(r *rapid.T, truth []lease.Lease) {
+	r.Helper()
+	for _, was := range truth {
+		l := w.lease(was.ID)
+		if was.State == lease.Active && l.State == lease.Intent && was.RenewedAt.IsZero() && l.ConfirmBy.Before(was.ExpiresAt) {
+			r.Fatalf("%s was given until %s, its intent is rolled back at %s", l.ID, was.ExpiresAt, l.ConfirmBy)
+		}
+	}
 }
 
 // fork is what a copy does on its own.
@@ -188,7 +229,7 @@ func (w *world) check(r *rapid.T, common event.Position, before map[lease.ID]lea
 		}
 	}
 	w.checkLeases(r, before, said(append(slices.Clone(all[:common.Number]), news...)), said(news))
-	w.checkLosses(r, before, said(news), news, connections)
+	w.checkLosses(r, before, said(all[common.Number:]), news, connections)
 	// Of the second epoch nothing is what both have had under another number.
 	for _, e := range w.ledger.events(r, 2) {
 		if was, known := shared[e.Data.LeaseID]; known && e.Data.Version <= was.Version {
@@ -211,13 +252,17 @@ func (w *world) checkLeases(r *rapid.T, before map[lease.ID]lease.Lease, record,
 			r.Fatalf("%s is %s, on record it was %s", l.ID, l.State, word.State)
 		case known && l.State == lease.Active && word.ExpiresAt != nil && l.ExpiresAt.Before(*word.ExpiresAt):
 			r.Fatalf("%s ends at %s, on record is %s", l.ID, l.ExpiresAt, word.ExpiresAt)
-		case known && l.Version < word.Version && l.State != lease.Intent:
+		case known && l.Version < word.Version:
 			r.Fatalf("%s has version %d, on record is %d", l.ID, l.Version, word.Version)
 		}
-		if _, said := news[l.ID]; said {
+		was, had := before[l.ID]
+		if l.State == lease.Intent {
+			checkIntent(r, &was, &l)
+		}
+		if _, said := news[l.ID]; said || l.State == lease.Intent {
 			continue
 		}
-		if was, had := before[l.ID]; !had || text(was) != text(l) {
+		if !had || text(was) != text(l) {
 			r.Fatalf("%s, of which nothing is news, was changed:\n%s\n%s", l.ID, text(was), text(l))
 		}
 	}
@@ -228,11 +273,28 @@ func (w *world) checkLeases(r *rapid.T, before map[lease.ID]lease.Lease, record,
 	}
 }
 
-// checkLosses: everything that was begun since and is not over is there, or is
-// named; nothing else is.
-func (w *world) checkLosses(r *rapid.T, before map[lease.ID]lease.Lease, news map[lease.ID]last, events []event.Event, connections map[string]bool) {
+// checkIntent: an intent is rolled back when its credential has ended for
+// certain. Of one that the store has had nothing else is changed (B1).
+func checkIntent(r *rapid.T, was, l *lease.Lease) {
 	r.Helper()
-	want := map[string]bool{}
+	if want := l.IssuedAt.Add(l.TTL).Add(5 * time.Minute); l.TTL != time.Hour || l.ConfirmBy.Before(want) {
+		r.Fatalf("the intent %s of %s is rolled back at %s, want %s", l.ID, l.TTL, l.ConfirmBy, want)
+	}
+	if was.State == "" {
+		return
+	}
+	again := *l
+	again.Version, again.LastKey, again.ConfirmBy = was.Version, was.LastKey, was.ConfirmBy
+	if text(again) != text(was) || l.Version <= was.Version {
+		r.Fatalf("the intent %s was changed:\n%s\n%s", l.ID, text(was), text(l))
+	}
+}
+
+// checkLosses: everything that was begun since and has not ended on record is
+// there, or is named; nothing else is.
+func (w *world) checkLosses(r *rapid.T, before map[lease.ID]lease.Lease, record map[lease.ID]last, events []event.Event, connections map[string]bool) {
+	r.Helper()
+	want, news := map[string]bool{}, said(events)
 	for _, e := range events {
 		if e.Type == event.ConfigChanged {
 			want["configuration "+e.Data.Path] = true
@@ -240,7 +302,7 @@ func (w *world) checkLosses(r *rapid.T, before map[lease.ID]lease.Lease, news ma
 	}
 	for id, l := range news {
 		_, had := before[id]
-		final := l.State.Final()
+		final := record[id].State.Final()
 		switch {
 		case had || final:
 		case l.Kind == lease.Token && !l.over:

@@ -37,6 +37,7 @@ type Stream interface {
 // Store is what is recovered.
 type Store interface {
 	Get(ctx context.Context, id lease.ID) (lease.Lease, error)
+	Due(ctx context.Context, until time.Time, after store.Cursor, limit int) ([]store.Due, error)
 	Apply(ctx context.Context, items ...store.Transition) []store.Outcome
 	Head(ctx context.Context) (event.Position, error)
 	Events(ctx context.Context, after event.Position, limit int) ([]event.Event, error)
@@ -140,7 +141,13 @@ func (r *Recovery) recover(ctx context.Context, anchor event.Position, why store
 	if err != nil {
 		return err
 	}
-	return r.resume(ctx, outcome{why: why, at: now, common: common, seen: seen, restored: done})
+	o := outcome{why: why, at: now, common: common, seen: seen, restored: done}
+	if o.lost() {
+		if err := r.keep(ctx, now); err != nil {
+			return err
+		}
+	}
+	return r.resume(ctx, o)
 }
 
 // within bounds a call to the store.

@@ -25,6 +25,7 @@ func history(w *world) {
 		w.active(name, "here")
 	}
 	w.begin("confirmed", "here")
+	w.begin("begun", "here")
 	w.token("kept")
 	w.token("renewed")
 	w.token("ended")
@@ -82,6 +83,7 @@ func TestRecovers(t *testing.T) {
 		"kept":             {lease.Active, time.Hour},
 		"renewed":          {lease.Active, 2 * time.Hour},
 		"confirmed":        {lease.Active, time.Hour},
+		"begun":            {lease.Intent, 0},
 		"revoking":         {lease.Revoking, 0},
 		"ended":            {lease.Revoking, 0},
 		"forked":           {lease.Revoking, 0},
@@ -117,8 +119,13 @@ func TestRecovers(t *testing.T) {
 		t.Errorf("made anew: %s", text(made))
 	}
 	intent := w.lease("database/creds/r/new intent")
-	if left := intent.ConfirmBy.Sub(now); left < 5*time.Minute || left > 6*time.Minute || !intent.CreateDeadline.Equal(intent.ConfirmBy) {
-		t.Errorf("an intent is rolled back %s from now, its creation refused at %s", left, intent.CreateDeadline)
+	if left := intent.CreateDeadline.Sub(now); left < 5*time.Minute || left > 6*time.Minute {
+		t.Errorf("the creation of an intent that was made anew is refused %s from now", left)
+	}
+	for _, l := range []lease.Lease{intent, w.lease("database/creds/r/begun")} {
+		if want := l.IssuedAt.Add(time.Hour + 5*time.Minute); !l.ConfirmBy.Equal(want) {
+			t.Errorf("%s is rolled back at %s, want %s", l.ID, l.ConfirmBy, want)
+		}
 	}
 	if w.lease("database/creds/r/ended").ActivatedAt.IsZero() || w.lease("database/creds/r/new revoking").ActivatedAt.IsZero() {
 		t.Error("what was confirmed is not known to have been")
@@ -179,7 +186,7 @@ func checkNumbers(t *testing.T, w *world, old [][]byte) {
 	if !slices.Equal(requests, []string{"fork", "unnumbered"}) {
 		t.Errorf("requests in the second epoch: %q", requests)
 	}
-	if types[event.StoreSuspended] != 1 || types[event.StoreResumed] != 1 || types[event.InstallationDoubted] != 1 || types[event.LeaseRestored] != 12 {
+	if types[event.StoreSuspended] != 1 || types[event.StoreResumed] != 1 || types[event.InstallationDoubted] != 1 || types[event.LeaseRestored] != 13 {
 		t.Errorf("the second epoch has %v", types)
 	}
 	if len(second) > 0 && second[0].Type != event.RequestServed {
@@ -206,7 +213,7 @@ func (w *world) state() string {
 	for _, l := range w.fake.Leases() {
 		l.LastKey, l.Position = "", 0
 		l.Revocation.Since, l.Revocation.DueAt, l.Revocation.NextTryAt = time.Time{}, time.Time{}, time.Time{}
-		l.ConfirmBy, l.CreateDeadline = time.Time{}, time.Time{}
+		l.CreateDeadline = time.Time{}
 		fmt.Fprintln(&b, text(l))
 	}
 	for _, r := range w.reports() {
@@ -239,7 +246,7 @@ func firstDifference(got, want string) string {
 // it: the end is the same.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	methods := []string{"Confirmed", "Events", "Suspension", "Suspend", "Head", "Now", "Get", "Entry", "EntryByID", "Apply", "Resume"}
+	methods := []string{"Confirmed", "Events", "Suspension", "Suspend", "Head", "Now", "Get", "Due", "Entry", "EntryByID", "Apply", "Resume"}
 	clean := newWorld(t)
 	history(clean)
 	counted := storetest.NewFaulty(clean.fake)

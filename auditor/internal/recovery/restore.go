@@ -79,17 +79,29 @@ func (p *restoring) prepare(ctx context.Context, h *history) (item store.Transit
 	}
 	switch {
 	case row.State == lease.Intent && known.State == lease.Intent:
-		p.effects[earlier(&row)]++
-		return item, false, nil
+		if known.Version <= row.Version {
+			p.effects[earlier(&row)]++
+			return item, false, nil
+		}
+		known.ConfirmBy = kept(&row) // the store knows better than the record
 	case row.State == "":
+		if h.untold && known.State.Final() {
+			// It ended, and no record says so: it ends once more, on record.
+			known.State = lease.Revoking
+		}
 		if fate, err := p.place(ctx, &known); err != nil || fate != "" {
 			return item, false, err
 		}
 	}
+	return transition(known, lease.AnyVersion, effectOn(&row, &known), reason), true, nil
+}
+
+// transition restores a lease that has a version to what is known of it.
+func transition(known lease.Lease, version int64, does effect, why string) store.Transition {
 	return store.Transition{Change: lease.Change{
-		ID: known.ID, Version: lease.AnyVersion, Key: keyPrefix + string(effectOn(&row, &known)) + "-" + lease.RandomBase62(16),
-		By: lease.System(Actor), Reason: reason, Do: lease.Restore{Known: known},
-	}}, true, nil
+		ID: known.ID, Version: version, Key: keyPrefix + string(does) + "-" + lease.RandomBase62(16),
+		By: lease.System(Actor), Reason: why, Do: lease.Restore{Known: known},
+	}}
 }
 
 // row is a lease as the store has it; the zero Lease where it has none.

@@ -38,6 +38,10 @@ func (o *outcome) sentence() string {
 	if o.seen.cut != nil {
 		text += ", and what only the stream has"
 	}
+	if o.why.Lost {
+		text += "; commits that were answered are missing, and what neither ledger nor stream has of them is not known: " +
+			"revocations that were answered in the last moments have to be made again"
+	}
 	return text
 }
 

@@ -136,24 +136,45 @@ func TestStreamAgainstTheLedger(t *testing.T) {
 	}
 }
 
+// What began since is on record, its end is in the stream alone: it is revoked
+// once more, so that the record has its end.
+func TestEndInTheStreamAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	w.append(true)
+	copied := len(w.acts)
+	id := w.active("a", "here")
+	w.append(true)
+	w.end(id, true)
+	w.number()
+	w.publish()
+	w.restore(copied)
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if l := w.lease(id); l.State != lease.Revoking {
+		t.Errorf("what ended, which no record says, is %q", l.State)
+	}
+}
+
 // A ledger's entry that cannot be read is a loss, and hides nothing.
 func TestUnreadableEntries(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{16, 30} { // which both have; which the store has not
+	for _, n := range []int{17, 31} { // which both have; which the store has not
 		w := newWorld(t)
 		history(w)
 		w.ledger[1][n-1] = []byte("no event")
 		w.stream.events = nil
 		w.settle(w.auditor(w.fake, recovery.Config{}))
 		r := w.reports()
-		if len(r) != 1 || r[0].From != "1-17" {
+		if len(r) != 1 || r[0].From != "1-18" {
 			t.Fatalf("entry %d: %+v", n, r)
 		}
 		named := false
 		for _, l := range r[0].Lost {
-			named = named || l.What == "entry" && l.ID == "1-30"
+			named = named || l.What == "entry" && l.ID == "1-31"
 		}
-		if named != (n == 30) {
+		if named != (n == 31) {
 			t.Errorf("entry %d: lost %q", n, lost(r[0]))
 		}
 	}

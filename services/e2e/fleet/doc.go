@@ -51,11 +51,15 @@
 //	                        expiry that the copy has for a prolonged lease, until
 //	                        auditors are there; a lease that is on no record is
 //	                        reported, and goes once a person has confirmed
+//	stale intent            to a copy that has but the intent of a credential
+//	                        whose confirmation nobody heard of: it works until it
+//	                        is revoked
 //
 // Of the last answers before a kill neither ledger nor stream may have anything:
-// in a stale copy a lease that was revoked then can be active again, and one that
-// was confirmed then can be an intent again, which is rolled back after its grace.
-// Both are counted and logged, no more: nobody is left who could know.
+// in a stale copy a lease that was confirmed then can be an intent again, which is
+// not rolled back while a client may hold its credential; and one that was revoked
+// then can be active again, which is counted and logged, no more: nobody is left
+// who could know.
 //
 // Times are taken from the record, by the store's clock. One decides a test only
 // where the promise is a time, and then with room for a busy machine; the others

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func TestFailover(t *testing.T) {
 		t.Skipf("it takes minutes and the whole machine: set %s=1, or make fleet", fleetVariable)
 	}
 	for name, run := range map[string]func(*testing.T, *fleet){
-		"synchronous": toSynchronous, "stale": toStale, "stale without auditors": toStaleAlone,
+		"synchronous": toSynchronous, "stale": toStale, "stale without auditors": toStaleAlone, "stale intent": toStaleIntent,
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, openWith(t, topology.Config{Standby: true, Settings: `expiry { stray_sweep = "500ms" }`}))
@@ -104,6 +105,52 @@ func toStaleAlone(t *testing.T, f *fleet) {
 	s.confirmed(t)
 	f.check(t)
 	f.all(t)
+}
+
+// toStaleIntent promotes a copy that has but the intent of a credential that a
+// client was given: neither ledger nor stream heard of its confirmation. It works
+// until somebody revokes it (A7).
+func toStaleIntent(t *testing.T, f *fleet) {
+	t.Helper()
+	s := &stale{fleet: f, client: f.hasty(t)}
+	must(t, f.target.role(s.client, "granted", time.Hour, `GRANT SELECT ON items TO "{{name}}";`), "write role granted")
+	f.check(t)
+	cred := s.unheard(t)
+	f.kill(t, topology.Store)
+	must(t, f.Promote(t.Context()), "promote the standby")
+	f.start(t)
+	f.record.rewound = true
+	eventually(t, "the store recovers", func() error {
+		if i := f.installation(t); i.Suspended || len(i.Recoveries) == 0 {
+			return fmt.Errorf("it has not: %+v", i)
+		}
+		return nil
+	})
+	if begun := s.last(t); !slices.Contains(begun, cred) {
+		t.Errorf("only the intent of %s is known: the test is of no use without it; such are %v", cred.lease, len(begun))
+	}
+	f.target.logins(t, f.book.holds())
+	f.release(t, f.client(t), cred, true)
+	f.check(t)
+	f.all(t)
+}
+
+// unheard issues a credential while its creation is held up: the copy and the
+// record have its intent, its confirmation nobody has but the store and a client.
+func (s *stale) unheard(t *testing.T) (cred credential) {
+	t.Helper()
+	release := s.holdUp(t)
+	var err error
+	var waiting sync.WaitGroup
+	waiting.Go(func() { cred, err = issue(t.Context(), s.client, "granted") })
+	s.awaitCreations(t, 1)
+	must(t, s.CutOff(t.Context()), "cut the standby off")
+	s.kill(t, slices.Concat(s.named("auditor-"), s.streams())...)
+	release()
+	waiting.Wait()
+	must(t, err, "issue")
+	s.book.note(func() { s.book.held[cred.user] = cred })
+	return cred
 }
 
 // stale is what was done before and after the standby stood still.
@@ -303,9 +350,36 @@ func (s *stale) recovered(t *testing.T) {
 
 // last is about the last answers before the store ended, of which neither ledger
 // nor stream may have anything. A credential that a client holds has a lease, of
-// which perhaps only the intent is known, or is reported. A revocation can be
-// forgotten: no one can name it.
-func (s *stale) last(t *testing.T) {
+// which perhaps only the intent is known, or is reported. That intent was restored
+// and is not rolled back when its creation's grace is over. A revocation can be
+// forgotten: no one can name it. It returns the credentials that have but an
+// intent.
+func (s *stale) last(t *testing.T) []credential {
+	t.Helper()
+	begun := s.begun(t)
+	var over time.Time
+	for _, cred := range begun {
+		if at := (*s.record.leases[cred.lease])[0].Time.Add(creationGrace); at.After(over) {
+			over = at
+		}
+	}
+	time.Sleep(time.Until(over))
+	must(t, s.read(t), "read the record")
+	for _, cred := range begun {
+		if h := s.record.leases[cred.lease]; h.state() != "intent" {
+			t.Errorf("%s is held, and was taken away early: %s", cred.lease, h.types())
+		}
+	}
+	return begun
+}
+
+// creationGrace is more than an intent has until it is rolled back, with what a
+// busy revoker needs to begin.
+const creationGrace = 30 * time.Second
+
+// begun waits until each credential that is held has a lease, or an intent that
+// was restored, or is reported. It returns those that have but an intent.
+func (s *stale) begun(t *testing.T) (begun []credential) {
 	t.Helper()
 	eventually(t, "each credential has a lease or is reported", func() error {
 		if err := s.read(t); err != nil {
@@ -313,16 +387,17 @@ func (s *stale) last(t *testing.T) {
 		}
 		active, open := s.record.active()
 		reported := s.installation(t).reported()
-		begun, unknown, again := 0, 0, 0
+		begun = nil
+		unknown, again := 0, 0
 		for user, cred := range s.book.held {
 			switch h := s.record.leases[cred.lease]; {
 			case active[user] == cred.lease:
-			case h != nil && h.state() == "intent":
-				begun++
+			case h != nil && h.state() == "intent" && h.last().Type == restored:
+				begun = append(begun, cred)
 			case slices.Contains(reported, user):
 				unknown++
 			default:
-				return fmt.Errorf("%s has no lease and is not reported", cred.user)
+				return fmt.Errorf("%s has no lease, no intent that was restored, and is not reported", cred.user)
 			}
 		}
 		for user := range s.book.ended {
@@ -331,9 +406,10 @@ func (s *stale) last(t *testing.T) {
 			}
 		}
 		t.Logf("of credentials that are held %d have but an intent and %d no lease; %d leases are active again that had been revoked, %d are open",
-			begun, unknown, again, len(open))
+			len(begun), unknown, again, len(open))
 		return nil
 	})
+	return begun
 }
 
 // confirmed: sweeps only report what no lease stands for, until a person has
