@@ -117,7 +117,7 @@ func TestIndexForgets(t *testing.T) {
 		}
 		settled := func() (all int) {
 			t.Helper()
-			time.Sleep(3 * time.Second)
+			time.Sleep(7 * time.Second) // all members are counted each five
 			last, all := n.drift()
 			if !last.Known || last.Missing != 0 || last.Members != 500 {
 				w.Errorf("drift is %+v; want 0 of 500", last)
