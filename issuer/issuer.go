@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/curfew-project/curfew/issuer/internal/access"
 	"github.com/curfew-project/curfew/issuer/internal/api"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
@@ -128,6 +129,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	cfg.Version = cmp.Or(cfg.Version, "0.0.0")
 
 	recorder := record.New(d.Store, d.Clock, record.Config{DeniedPerSecond: cfg.DeniedPerSecond, CountEvery: cfg.CountEvery})
+	policies := access.NewBook(d.Store, d.Clock, d.Log)
 	registry := tokens.New(d.Store, d.Keys, d.Log, system)
 	book := leases.New(d.Store, engines, d.Clock, d.Log, leases.Config{
 		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
@@ -136,7 +138,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	watch := operator.NewWatch(d.Store, d.Clock, d.Log)
 	parts := api.Parts{
 		Clock: d.Clock, Log: d.Log, Engines: engines,
-		Tokens: registry, Leases: book, Recorder: recorder,
+		Tokens: registry, Policies: policies, Leases: book, Recorder: recorder,
 		Mounts:  mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
 		Issuing: issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
 		Status:  status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
@@ -147,7 +149,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
 			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
 		}),
-		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch),
+		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies),
 	}, nil
 }
 

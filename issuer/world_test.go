@@ -127,9 +127,19 @@ func newWorld(t *testing.T, change ...func(*issuer.Config)) *world {
 	root, err := w.issuer.RootToken(t.Context(), secret.Value{}, lease.System("system:test"))
 	must(t, err)
 	w.root = root.Reveal()
+	w.policy("a", `path "*" { capabilities = ["create", "read", "update", "delete", "list"] }`)
 	w.mount("database/")
 	w.role("readonly", lease.TTLs{Default: time.Hour, Max: 24 * time.Hour})
 	return w
+}
+
+// policy writes one past the API: without events.
+func (w *world) policy(name, text string) {
+	w.t.Helper()
+	value, err := json.Marshal(map[string]string{"text": text})
+	must(w.t, err)
+	_, err = w.fake.Write(w.t.Context(), store.Write{Puts: []store.Entry{{Kind: store.KindPolicy, Key: name, Value: value}}})
+	must(w.t, err)
 }
 
 // mount enables an engine at path.

@@ -32,6 +32,13 @@ type Configurer interface {
 	Disabled(ctx context.Context, mountID string) error
 }
 
+// Finder is the optional ability of a [Configurer] to say whether what a path
+// names is there: policies tell making something from changing it.
+type Finder interface {
+	// Exists is for a Write. known is false where a path makes no difference.
+	Exists(ctx context.Context, r *Request) (exists, known bool, err error)
+}
+
 // Operation is what a request wants.
 type Operation string
 

@@ -20,6 +20,7 @@ const (
 	KindConnection Kind = "connection" // key: mount id + "/" + name
 	KindRole       Kind = "role"       // key: mount id + "/" + name
 	KindBarrier    Kind = "barrier"    // key: operation id; made by Raise only
+	KindPolicy     Kind = "policy"     // key: name
 	KindSystem     Kind = "system"     // installation, naming keys, …: key is the name
 )
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/curfew-project/curfew/issuer/internal/access"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
@@ -44,6 +45,7 @@ type Parts struct {
 	Log      zerolog.Logger
 	Engines  map[string]engine.Engine
 	Tokens   *tokens.Registry
+	Policies *access.Book
 	Mounts   *mounts.Table
 	Leases   *leases.Book
 	Issuing  *issuing.Desk
@@ -56,6 +58,7 @@ type Parts struct {
 type API struct {
 	Parts
 	cfg     Config
+	access  *access.Desk
 	routes  []route
 	open    map[string]openRoute
 	mounted []mounted
@@ -84,6 +87,7 @@ func New(p Parts, cfg Config) *API {
 		Parts: p, cfg: cfg,
 		general: newRoom(cfg.MaxInFlight), revoking: newRoom(cfg.MaxRevoking), streams: newRoom(cfg.MaxStreams),
 	}
+	a.access = access.New(p.Policies, p.Tokens, a.exists)
 	a.routes = a.table()
 	a.open = map[string]openRoute{
 		"sys/health":      p.Status.Health,

@@ -3,8 +3,11 @@ package api
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 
+	"github.com/curfew-project/curfew/issuer/internal/access"
+	"github.com/curfew-project/curfew/issuer/internal/fault"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
@@ -45,7 +48,7 @@ func plain(h func(context.Context, *request.Request) (*wire.Answer, error)) answ
 // table is every path of sys/ and auth/. Of two that match, the first counts.
 func (a *API) table() []route {
 	const read, write, list, del = engine.Read, engine.Write, engine.List, engine.Delete
-	t, m, l := a.Tokens, a.Mounts, a.Leases
+	t, m, l, c := a.Tokens, a.Mounts, a.Leases, a.access
 	return []route{
 		{"auth/token/create", "", ops{write: plain(t.Create)}},
 		{"auth/token/create-orphan", "", ops{write: plain(t.CreateOrphan)}},
@@ -63,6 +66,15 @@ func (a *API) table() []route {
 		{"sys/mounts/…", "", ops{read: m.ReadOne, write: m.Enable, del: m.Disable}},
 		{"sys/internal/ui/mounts", "", ops{read: plain(m.UI)}},
 		{"sys/internal/ui/mounts/…", "", ops{read: m.UIOne}},
+
+		{"sys/policies/acl", "", ops{list: plain(c.ListPolicies)}},
+		{"sys/policies/acl/…", "", ops{read: c.ReadPolicy, write: c.WritePolicy, del: c.DeletePolicy}},
+		{"sys/policy", "", ops{read: plain(c.ListOld), list: plain(c.ListOld)}},
+		{"sys/policy/…", "", ops{read: c.ReadOld, write: c.WritePolicy, del: c.DeletePolicy}},
+		{"sys/capabilities", "", ops{write: plain(c.Capabilities)}},
+		{"sys/capabilities-self", "", ops{write: plain(c.CapabilitiesSelf)}},
+		{"sys/capabilities-accessor", "", ops{write: plain(c.CapabilitiesAccessor)}},
+		{access.ExplainPath, "", ops{write: plain(c.Explain)}},
 
 		{"sys/installation", "", ops{read: plain(a.Operator.Read)}},
 		{"sys/installation/confirm", "", ops{write: plain(a.Operator.Confirm)}},
@@ -154,6 +166,26 @@ func (a *API) engine(ctx context.Context, r *request.Request) (*wire.Answer, err
 		return nil, wire.Nothing()
 	}
 	return &wire.Answer{Data: said.Data, Warnings: said.Warnings}, nil
+}
+
+// exists implements [access.Existing]: engines know what is below their mounts.
+func (a *API) exists(ctx context.Context, r *request.Request) (exists, known bool, err error) {
+	switch first, _, _ := strings.Cut(r.Path, "/"); first {
+	case "sys", "auth":
+		return false, false, nil
+	}
+	m, rest, err := a.Mounts.Resolve(ctx, r.Path)
+	if err != nil {
+		if fault.Of(err, r.ID).Status == http.StatusNotFound {
+			err = nil // who may write there is told that nothing is
+		}
+		return false, false, err
+	}
+	f, ok := a.Engines[m.Type].(engine.Finder)
+	if !ok {
+		return false, false, nil
+	}
+	return f.Exists(ctx, &engine.Request{Operation: r.Operation, MountID: m.ID, Mount: m.Path, Path: rest, Data: r.Data, Actor: r.Actor})
 }
 
 // nothing reports whether a list has no keys.

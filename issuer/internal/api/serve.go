@@ -151,6 +151,10 @@ func (e *exchange) authenticate(ctx context.Context, path, address string) error
 // handOver lets the handler of others answer, once that is on record.
 func (e *exchange) handOver(ctx context.Context, other http.Handler) {
 	e.req.Operation = engine.Read
+	if err := e.api.access.Check(ctx, e.req); err != nil {
+		e.recordFailure(ctx, err)
+		return
+	}
 	if err := e.api.Recorder.Served(ctx, e.req, http.StatusOK); err != nil {
 		e.refuse(unrecorded(err))
 		return
@@ -202,6 +206,9 @@ func (e *exchange) answer(ctx context.Context) (*wire.Answer, error) {
 		return nil, err
 	}
 	_ = http.NewResponseController(e.w).SetReadDeadline(time.Time{})
+	if err := e.api.access.Check(ctx, read); err != nil {
+		return nil, err
+	}
 	return e.api.handle(ctx, read)
 }
 

@@ -63,8 +63,8 @@ func New(s Store, engines map[string]engine.Engine, c clock.Clock, log zerolog.L
 // open are the states of a lease that has not ended.
 func open() []lease.State { return []lease.State{lease.Intent, lease.Active, lease.Revoking} }
 
-// named is the lease id of a request: in its path, or in its body.
-func named(r *request.Request, inPath string) (lease.ID, error) {
+// Named is the lease id of a request: in its path, or in its body.
+func Named(r *request.Request, inPath string) (lease.ID, error) {
 	if inPath != "" {
 		return lease.ID(inPath), nil
 	}

@@ -15,7 +15,7 @@ import (
 
 // Lookup serves PUT sys/leases/lookup.
 func (b *Book) Lookup(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	id, err := named(r, "")
+	id, err := Named(r, "")
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,11 @@ func (b *Book) List(ctx context.Context, r *request.Request, prefix string) (*wi
 	if limit == 0 || limit > mostKeys {
 		limit = mostKeys
 	}
-	keys, err := b.children(ctx, prefix, r.After, limit)
+	children := b.children
+	if r.Own {
+		children = b.own(r.Caller.Lease.ID)
+	}
+	keys, err := children(ctx, prefix, r.After, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -116,4 +120,28 @@ func (b *Book) children(ctx context.Context, prefix, after string, limit int) ([
 		}
 	}
 	return keys[:min(len(keys), limit)], nil
+}
+
+// own lists as children does, of the leases that a token created.
+func (b *Book) own(token lease.ID) func(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	return func(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+		var keys []string
+		q := store.Query{Token: token, Kind: lease.Secret, Prefix: prefix, States: open()}
+		err := b.each(ctx, q, func(page []lease.Lease) error {
+			for _, l := range page {
+				key, _, inner := strings.Cut(string(l.ID)[len(prefix):], "/")
+				if inner {
+					key += "/"
+				}
+				if key > after && (len(keys) == 0 || keys[len(keys)-1] != key) {
+					keys = append(keys, key)
+				}
+			}
+			return nil
+		})
+		// By id "a/b" comes before "a-b/": elements are put in order here.
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+		return keys[:min(len(keys), limit)], err
+	}
 }

@@ -17,7 +17,7 @@ import (
 
 // Renew serves PUT sys/leases/renew and PUT sys/leases/renew/<lease id>.
 func (b *Book) Renew(ctx context.Context, r *request.Request, inPath string) (*wire.Answer, error) {
-	id, err := named(r, inPath)
+	id, err := Named(r, inPath)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 // Revoke serves PUT sys/leases/revoke and PUT sys/leases/revoke/<lease id>.
 // sync, true unless said otherwise, waits for the end.
 func (b *Book) Revoke(ctx context.Context, r *request.Request, inPath string) (*wire.Answer, error) {
-	id, err := named(r, inPath)
+	id, err := Named(r, inPath)
 	if err != nil {
 		return nil, err
 	}

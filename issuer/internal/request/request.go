@@ -28,13 +28,21 @@ type Request struct {
 	Limit     int
 	Actor     lease.Actor
 	Caller    Caller
+	// Sudo: the policies give sudo on the path. Own: they do not allow it, but
+	// the caller's own leases are its to look at and to end.
+	Sudo, Own bool
 }
 
 // Caller is the token that a request came with.
 type Caller struct {
-	Lease lease.Lease
-	Text  secret.Value
+	Lease    lease.Lease
+	Text     secret.Value
+	Policies []string // their names, in order
 }
+
+// UsedUp reports whether the request is the last use of its token: that is in
+// revoking already, and nothing can be issued to it any more.
+func (c *Caller) UsedUp() bool { return c.Lease.Kind == lease.Token && c.Lease.State == lease.Revoking }
 
 // Fields reads the values that were sent.
 func (r *Request) Fields() wire.Fields { return r.Data }

@@ -113,7 +113,7 @@ func (g *Registry) Authenticate(ctx context.Context, text secret.Value, address,
 		return request.Caller{}, actor, err
 	}
 	actor.Name, actor.DisplayName = l.Account, a.DisplayName
-	return request.Caller{Lease: l, Text: text}, actor, nil
+	return request.Caller{Lease: l, Text: text, Policies: a.Policies}, actor, nil
 }
 
 // find returns the valid token with that text, or errUnknown.

@@ -2,6 +2,8 @@ package database
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -173,3 +175,28 @@ func changed(
 		},
 	}
 }
+
+// Exists implements [engine.Finder].
+func (e *Engine) Exists(ctx context.Context, r *engine.Request) (exists, known bool, err error) {
+	kind, name, _ := strings.Cut(strings.TrimSuffix(r.Path, "/"), "/")
+	if !validName(name) {
+		return false, false, nil
+	}
+	switch kind {
+	case "config":
+		_, err = e.store.Entry(ctx, store.KindConnection, connectionKey(r.MountID, name))
+	case "roles":
+		_, err = e.store.Entry(ctx, store.KindRole, r.MountID+"/"+name)
+	default:
+		return false, false, nil
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return false, true, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("look for %s %q: %w", kind, name, err)
+	}
+	return true, true, nil
+}
+
+var _ engine.Finder = (*Engine)(nil)

@@ -151,6 +151,15 @@ func (f *Fake) list(prefix, after string, limit int) (*engine.Response, error) {
 	return &engine.Response{Data: map[string]any{"keys": keys}}, nil
 }
 
+// Exists implements [engine.Finder].
+func (f *Fake) Exists(_ context.Context, r *engine.Request) (exists, known bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	kind, name, _ := strings.Cut(r.Path, "/")
+	_, exists = f.values[r.MountID+"/"+r.Path]
+	return exists, name != "" && (kind == "config" || kind == "roles"), nil
+}
+
 // Plan implements [engine.Configurer] for creds/<role>.
 func (f *Fake) Plan(ctx context.Context, r *engine.Request) (*engine.Plan, error) {
 	role, ok := strings.CutPrefix(r.Path, "creds/")

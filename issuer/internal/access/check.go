@@ -1,0 +1,123 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/curfew-project/curfew/issuer/internal/leases"
+	"github.com/curfew-project/curfew/issuer/internal/policy"
+	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+// Existing says whether what a write names is there already: then it is an
+// update, else a creation. known is false where a path makes no difference.
+type Existing func(ctx context.Context, r *request.Request) (exists, known bool, err error)
+
+// Desk decides about requests and answers those about policies.
+type Desk struct {
+	*Book
+	tokens   Tokens
+	existing Existing
+}
+
+// Tokens finds tokens for whoever asks about another's.
+type Tokens interface {
+	// PoliciesOf returns those of the token with a text, or of an accessor where
+	// text is empty; a 400 or 403 where there is none.
+	PoliciesOf(ctx context.Context, text, accessor string) ([]string, error)
+}
+
+// New returns the desk.
+func New(b *Book, t Tokens, existing Existing) *Desk {
+	return &Desk{Book: b, tokens: t, existing: existing}
+}
+
+// denied is the 403 for a token that lacks a permission.
+func denied() *wire.Error {
+	return &wire.Error{Status: http.StatusForbidden, Messages: []string{"1 error occurred:\n\t* permission denied\n\n"}}
+}
+
+// Check refuses r where its token may not do it. It sets r.Sudo, and r.Own where
+// only the caller's own leases may be touched.
+func (d *Desk) Check(ctx context.Context, r *request.Request) error {
+	if r.Path == ExplainPath {
+		return nil
+	}
+	decision, err := d.decide(ctx, r, r.Caller.Policies)
+	if err != nil {
+		return err
+	}
+	r.Sudo = decision.Sudo
+	if decision.Allowed {
+		return nil
+	}
+	if r.Own, err = d.own(ctx, r); err != nil {
+		return err
+	}
+	if r.Own {
+		return nil
+	}
+	return denied()
+}
+
+// decide asks the policies of names about r.
+func (d *Desk) decide(ctx context.Context, r *request.Request, names []string) (policy.Decision, error) {
+	acl, err := d.ACL(ctx, names)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	q := policy.Request{
+		Path: r.Path, Operation: policy.Operation(r.Operation), Sudo: protected(r.Operation, r.Path),
+		Parameters: r.Data,
+	}
+	if r.Operation != engine.Write {
+		return acl.Allows(q), nil
+	}
+	q.Operation = policy.Update
+	decision := acl.Allows(q)
+	exists, known, err := d.existing(ctx, r)
+	if err != nil {
+		return decision, fmt.Errorf("look for what would be written: %w", err)
+	}
+	if known && !exists {
+		q.Operation = policy.Create
+		decision = acl.Allows(q)
+	}
+	return decision, nil
+}
+
+// own reports whether r is about a lease that the caller's token created, or
+// lists such.
+func (d *Desk) own(ctx context.Context, r *request.Request) (bool, error) {
+	rest, ok := strings.CutPrefix(r.Path, "sys/leases/")
+	if !ok {
+		return false, nil
+	}
+	verb, id, _ := strings.Cut(rest, "/")
+	switch {
+	case verb == "lookup" && r.Operation == engine.List:
+		return true, nil
+	case r.Operation != engine.Write, verb != "lookup" && verb != "renew" && verb != "revoke":
+		return false, nil
+	}
+	// As the handlers read it, so that what is checked is what is done.
+	named, err := leases.Named(r, id)
+	if err != nil {
+		return false, nil //nolint:nilerr // a request that names nothing is about nothing of theirs
+	}
+	l, err := d.store.Get(ctx, named)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up whose the lease is: %w", err)
+	}
+	return l.Kind == lease.Secret && l.TokenID != "" && l.TokenID == r.Caller.Lease.ID, nil
+}
