@@ -45,7 +45,6 @@ func intended() []difference {
 		capped     = "the warning ends with the level whose limit it is"
 		noRetry    = "what the client must change is a 4xx: it retries a 5xx"
 		refused    = "statements are read when the role is written (B4)"
-		noPolicies = "until there are policies, every valid token may do everything"
 		noPKI      = "there is no pki engine"
 		shared     = "a password that another connection uses as well is not changed (B11)"
 		seedWorks  = "the second article's role can be revoked as written: what its revocation_statements leave is taken away by the safe default (C5)"
@@ -86,9 +85,6 @@ func intended() []difference {
 		{"role that names an unknown db_name", 2, "answer", `400 \{"errors":\["unknown role: nodb"\]\}`, refused},
 		{"broken creation SQL", 1, "answer", `400 \{"errors":\["creation_statements: no statement creates the account: .*"\]\}`, refused},
 		{"broken creation SQL", 2, "answer", `400 \{"errors":\["unknown role: bad_sql"\]\}`, refused},
-		{"permission denied", 2, "answer", `200 \{"auth":null,"data":\{.*"username":"v-token-readonly-.*`, noPolicies},
-		{"permission denied", 3, "answer", `200 \{"auth":null,"data":\{.*"username":"v-token-readonly-.*`, noPolicies},
-		{"permission denied", 4, "answer", `204 null`, noPolicies},
 		{"malformed JSON*", 5, "data.keys", `\["app-readonly","downrole","longer","outsider","readonly","readonly3s","short"\]`, refused},
 		{"malformed JSON*", 6, "data.keys", `\["app-readonly","downrole","longer","outsider","readonly","readonly3s","short"\]`, refused},
 		{"renewable=false: a PKI certificate lease*", 1, "answer", `400 \{"errors":\["plugin not found in the catalog: pki"\]\}`, noPKI},
