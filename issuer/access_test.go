@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,7 +96,26 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"PUT", "sys/leases/revoke-prefix/database/none", "", "update", true},
 		{"PUT", "sys/leases/revoke-force/database/none", "", "update", true},
 		{"GET", "sys/leases/operations/none", "", "read", false},
-		{"GET", "sys/internal/ui/mounts", "", "read", false},
+		{"POST", "auth/token/tidy", "", "update", false},
+		{"LIST", "auth/token/accessors", "", "list", true},
+		{"POST", "auth/token/renew-accessor", `{"accessor":"` + other.Accessor + `"}`, "update", false},
+		{"GET", "sys/auth", "", "read", true},
+		{"POST", "sys/auth/approle", `{"type":"approle"}`, "update", true},
+		{"GET", "sys/auth/approle", "", "read", true},
+		{"GET", "sys/auth/approle/tune", "", "read", true},
+		{"POST", "sys/auth/approle/tune", `{"default_lease_ttl":"1h"}`, "update", true},
+		{"GET", "sys/mounts/auth/approle", "", "read", true},
+		{"GET", "sys/mounts/auth/approle/tune", "", "read", true},
+		{"POST", "sys/mounts/auth/approle/tune", `{"default_lease_ttl":"1h"}`, "update", true},
+		{"POST", "auth/approle/role/app", `{"token_policies":"a"}`, "update", false},
+		{"GET", "auth/approle/role/app", "", "read", false},
+		{"LIST", "auth/approle/role", "", "list", false},
+		{"GET", "auth/approle/role/app/role-id", "", "read", false},
+		{"POST", "auth/approle/role/app/secret-id", "", "update", false},
+		{"LIST", "auth/approle/role/app/secret-id", "", "list", false},
+		{"DELETE", "auth/approle/role/app", "", "delete", false},
+		{"DELETE", "sys/auth/approle", "", "delete", true},
+		{"POST", "auth/token/revoke-orphan", `{"token":"hvs.none"}`, "update", true},
 		{"POST", "auth/token/revoke-accessor", `{"accessor":"` + other.Accessor + `"}`, "update", false},
 		{"POST", "auth/token/revoke", `{"token":"` + other.ClientToken + `"}`, "update", false},
 		{"POST", "auth/token/revoke-self", "", "update", false},
@@ -327,4 +347,91 @@ func TestAskingAboutRights(t *testing.T) {
 	}
 	w.refused(w.as("hvs.none", "POST", "sys/explain-self", `{"operation":"GET","path":"x"}`), 403, "permission denied")
 	w.ok(w.as(token, "POST", "sys/explain-self", `{"operation":"fly","path":"x"}`), 400)
+}
+
+// What is mounted is shown to whom it concerns.
+func TestShownMounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount("other/")
+	reader, nobody := w.holder(rule("database/*", "read")), w.holder(rule("nothing", "read"))
+	shown := func(token string) string {
+		data := w.ok(w.as(token, "GET", "sys/internal/ui/mounts", ""), 200).envelope(t).Data
+		var keys []string
+		for _, part := range []string{"secret", "auth"} {
+			for path := range data[part].(map[string]any) {
+				keys = append(keys, path)
+			}
+		}
+		slices.Sort(keys)
+		return fmt.Sprint(keys)
+	}
+	for token, want := range map[string]string{w.root: "[database/ other/ token/]", reader: "[database/]", nobody: "[]"} {
+		if got := shown(token); got != want {
+			t.Errorf("%s is shown, want %s", got, want)
+		}
+	}
+	w.ok(w.as(reader, "GET", "sys/internal/ui/mounts/database/creds/readonly", ""), 200)
+	for _, path := range []string{"other/x", "none/x"} {
+		if r := w.as(reader, "GET", "sys/internal/ui/mounts/"+path, ""); r.code != 403 || !strings.Contains(r.body, "preflight capability check returned 403") {
+			t.Errorf("%s: %d %s", path, r.code, r.body)
+		}
+	}
+}
+
+// The way of an application: a role id and a secret id, and no token but the one
+// that it gets for them.
+func TestAppRoleLogin(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.pipeline()
+	w.ok(w.do("POST", "sys/auth/approle", `{"type":"approle"}`), 204)
+	w.ok(w.do("PUT", "sys/policies/acl/app", `{"policy":"path \"database/creds/readonly\" { capabilities = [\"read\"] }"}`), 204)
+	w.ok(w.do("POST", "auth/approle/role/app", `{"token_policies":"app","token_ttl":"20m","secret_id_num_uses":2}`), 204)
+	role := w.ok(w.do("GET", "auth/approle/role/app/role-id", ""), 200).envelope(t).Data["role_id"].(string)
+	secret := w.ok(w.do("POST", "auth/approle/role/app/secret-id", ""), 200).envelope(t).Data["secret_id"].(string)
+	login := func(token, path, role, secret string) response {
+		return w.as(token, "PUT", path, fmt.Sprintf(`{"role_id":%q,"secret_id":%q}`, role, secret))
+	}
+	for _, token := range []string{"", "hvs.not-one"} { // what comes with it is of no consequence
+		r := w.ok(login(token, "auth/approle/login", role, secret), 200).envelope(t)
+		if r.Auth == nil || fmt.Sprint(r.Auth.Policies) != "[app default]" || r.Auth.LeaseDuration != 1200 || !r.Auth.Orphan || r.Auth.Metadata["role_name"] != "app" {
+			t.Fatalf("logged in as %+v", r.Auth)
+		}
+		own := r.Auth.ClientToken
+		c := w.ok(w.as(own, "GET", "database/creds/readonly", ""), 200).envelope(t)
+		w.refused(w.as(own, "GET", "database/creds/other", ""), 403, lacks)
+		w.ok(w.as(own, "POST", "auth/token/revoke-self", ""), 204)
+		w.ok(w.as(own, "GET", "auth/token/lookup-self", ""), 403)
+		eventually(t, "what it issued is gone", func() bool { return !w.exists(c.Data["username"].(string)) })
+	}
+	for name, r := range map[string]response{
+		"its uses are over": login("", "auth/approle/login", role, secret), "no such secret": login("", "auth/approle/login", role, "x"),
+		"no such role": login("", "auth/approle/login", "x", secret), "nothing": w.as("", "PUT", "auth/approle/login", ""),
+	} {
+		if r.code != 400 || strings.Contains(r.body, "client_token") {
+			t.Errorf("%s: %d %s", name, r.code, r.body)
+		}
+	}
+	// Only the login of what is mounted goes without a token.
+	for _, path := range []string{"auth/other/login", "auth/approle/role/app", "auth/approle/login/x", "auth/token/create", "auth/token/login", "auth/login", "auth/approle"} {
+		w.refused(w.as("", "PUT", path, `{}`), 403, "permission denied")
+	}
+	w.refused(w.as("", "GET", "auth/approle/login", ""), 403, "permission denied")
+	text := w.logs.String()
+	for _, e := range w.events(event.RequestServed, event.RequestDenied, event.ConfigChanged, event.TokenCreated) {
+		line, err := json.Marshal(e)
+		must(t, err)
+		text += string(line)
+	}
+	if strings.Contains(text, secret) {
+		t.Error("the secret id is in a log or an event")
+	}
+	// Disabling the method takes its tokens with it.
+	w.ok(w.do("POST", "auth/approle/role/app/secret-id", ""), 200)
+	again := w.ok(w.do("POST", "auth/approle/role/app/secret-id", ""), 200).envelope(t).Data["secret_id"].(string)
+	token := w.ok(login("", "auth/approle/login", role, again), 200).envelope(t).Auth.ClientToken
+	w.ok(w.do("DELETE", "sys/auth/approle", ""), 204)
+	w.ok(w.as(token, "GET", "auth/token/lookup-self", ""), 403)
+	w.refused(login("", "auth/approle/login", role, again), 403, "permission denied")
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/curfew-project/curfew/issuer/internal/access"
 	"github.com/curfew-project/curfew/issuer/internal/api"
+	"github.com/curfew-project/curfew/issuer/internal/auth"
+	"github.com/curfew-project/curfew/issuer/internal/auth/approle"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
@@ -49,6 +51,9 @@ type InitRequest = status.InitRequest
 
 // InitResult is what a client gets from it, once.
 type InitResult = status.InitResult
+
+// LockoutConfig says when an alias is locked that fails to log in.
+type LockoutConfig = auth.LockoutConfig
 
 // The errors of [Seal].
 var (
@@ -93,6 +98,9 @@ type Config struct {
 	// CountEvery is how often such counts are committed; 10 s.
 	CountEvery time.Duration
 
+	// Lockout of who fails to log in; five failures lock for 15 minutes.
+	Lockout LockoutConfig
+
 	// Mounted are handlers of other roles, by the path prefix that they serve
 	// ("/v1/audit/"). They get only requests with a valid token.
 	Mounted map[string]http.Handler
@@ -134,11 +142,14 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	book := leases.New(d.Store, engines, d.Clock, d.Log, leases.Config{
 		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
 	})
+	lockout := auth.NewLockout(d.Store, cfg.Lockout)
+	methods := auth.New(d.Store, book, []auth.Method{approle.New(d.Store, d.Keys, lockout, d.Log, system)}, d.Log,
+		auth.Config{System: system, Version: cfg.Version})
 	desk := operator.New(d.Store, d.Seal, engines)
 	watch := operator.NewWatch(d.Store, d.Clock, d.Log)
 	parts := api.Parts{
 		Clock: d.Clock, Log: d.Log, Engines: engines,
-		Tokens: registry, Policies: policies, Leases: book, Recorder: recorder,
+		Tokens: registry, Policies: policies, Auth: methods, Leases: book, Recorder: recorder,
 		Mounts:  mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
 		Issuing: issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
 		Status:  status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
@@ -149,7 +160,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
 			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
 		}),
-		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies),
+		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies, &sweep{methods}),
 	}, nil
 }
 
@@ -180,4 +191,19 @@ func (i *Issuer) Run(ctx context.Context) error {
 // of the text is kept. For initialising an installation, and for dev mode.
 func (i *Issuer) RootToken(ctx context.Context, text secret.Value, by lease.Actor) (secret.Value, error) {
 	return i.tokens.Root(ctx, text, by)
+}
+
+// sweepEvery is how often what auth methods leave behind is tidied up.
+const sweepEvery = time.Hour
+
+// sweep finishes disabling auth methods and forgets what has ended. Every issuer
+// may do it.
+type sweep struct{ methods *auth.Table }
+
+// Name implements [step.Step].
+func (*sweep) Name() string { return "auth" }
+
+// Do implements [step.Step].
+func (s *sweep) Do(ctx context.Context) (time.Duration, error) {
+	return sweepEvery, s.methods.Sweep(ctx)
 }

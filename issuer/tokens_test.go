@@ -58,7 +58,8 @@ func TestTokenCreate(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		`{"type":"batch"}`:            `token type "batch" is not supported: use service`,
-		`{"num_uses":3}`:              "num_uses is not supported: use a short ttl",
+		`{"num_uses":-3}`:             `error converting input for field "num_uses": "-3" is not a whole number of zero or more`,
+		`{"entity_alias":"me"}`:       "entity_alias is not supported: leave it empty",
 		`{"id":"mine"}`:               "id is not supported: leave it empty",
 		`{"ttl":"banana"}`:            `error converting input for field "ttl": time: invalid duration "banana"`,
 		`{"meta":{"a":["b"]}}`:        `error converting input for field "meta": the value of "a" is not a string`,

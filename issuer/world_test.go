@@ -375,7 +375,11 @@ func (w *world) work(ctx context.Context) {
 func (w *world) finish(ctx context.Context, l lease.Lease) {
 	var do lease.Action = lease.Finish{To: lease.Revoked}
 	if l.Kind == lease.Token {
-		children, _ := w.fake.Find(ctx, store.Query{Token: l.ID, States: []lease.State{lease.Intent, lease.Active}})
+		q := store.Query{Token: l.ID, States: []lease.State{lease.Intent, lease.Active}}
+		if l.Revocation.KeepTokens {
+			q.Kind = lease.Secret
+		}
+		children, _ := w.fake.Find(ctx, q)
 		for _, c := range children {
 			w.fake.Apply(ctx, store.Transition{Change: lease.Change{
 				ID: c.ID, Version: lease.AnyVersion, Key: lease.RandomBase62(8), By: lease.System(lease.ActorToken), Do: lease.Revoke{},

@@ -265,6 +265,35 @@ func TestTokenEnds(t *testing.T) {
 			w.Error("an orphan, its lease or the root token went with a token that is not theirs")
 		}
 	})
+	bubble(t, "leaving its child tokens", func(w *world) {
+		defer w.run()()
+		token := func(parent lease.ID) lease.Lease {
+			return w.apply(change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{
+				Kind: lease.Token, TokenID: parent, TTL: time.Hour, Account: lease.RandomBase62(24),
+			}}))
+		}
+		parent := token("")
+		child := token(parent.ID)
+		mine, childs := w.issue("a", time.Hour, parent.ID), w.issue("b", time.Hour, child.ID)
+		w.apply(change(parent.ID, lease.AnyVersion, lease.Revoke{KeepTokens: true}))
+		if l := w.wait(parent.ID, 10*time.Second); l.State != lease.Revoked {
+			w.Errorf("token ended as %s", l.State)
+		}
+		w.ended(w.wait(mine.ID, 10*time.Second))
+		if w.lease(child.ID).State != lease.Active || w.lease(childs.ID).State != lease.Active {
+			w.Error("a child token that was to stay went with its parent, or its lease did")
+		}
+	})
+	bubble(t, "used up", func(w *world) {
+		defer w.run()()
+		token := w.apply(change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{Kind: lease.Token, TTL: time.Hour, Uses: 1}}))
+		l := w.issue("a", time.Hour, token.ID)
+		w.apply(change(token.ID, lease.AnyVersion, lease.Use{}))
+		w.ended(w.wait(l.ID, 10*time.Second))
+		if ended := w.wait(token.ID, 10*time.Second); ended.State != lease.Revoked {
+			w.Errorf("the token ended as %s", ended.State)
+		}
+	})
 	bubble(t, "by expiry", func(w *world) {
 		defer w.run()()
 		token := w.apply(change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{Kind: lease.Token, TTL: 5 * time.Second}}))

@@ -28,6 +28,7 @@ const (
 
 	TokenCreated  Type = "token.created"
 	TokenRenewed  Type = "token.renewed"
+	TokenUsed     Type = "token.used" // one of limited uses; the last is token.revoking
 	TokenRevoking Type = "token.revoking"
 	TokenRevoked  Type = "token.revoked"
 
@@ -179,7 +180,11 @@ func typeOf(before, after *lease.Lease, c *lease.Change) Type {
 	case lease.Intent:
 		return LeaseIntent
 	case lease.Active:
-		switch _, renew := c.Do.(lease.Renew); {
+		_, renew := c.Do.(lease.Renew)
+		_, use := c.Do.(lease.Use)
+		switch {
+		case use:
+			return TokenUsed
 		case token && renew:
 			return TokenRenewed
 		case token:

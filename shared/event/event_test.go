@@ -23,7 +23,7 @@ func life(t *testing.T, kind lease.Kind, actions ...lease.Action) []event.Event 
 	var l lease.Lease
 	var all []event.Event
 	for i, do := range append([]lease.Action{lease.Begin{Grace: time.Minute, Lease: lease.Lease{
-		Kind: kind, Mount: "database/", Role: "r", Target: "t", Account: "a", TokenID: "k", TTL: time.Hour, Renewable: true,
+		Kind: kind, Mount: "database/", Role: "r", Target: "t", Account: "a", TokenID: "k", TTL: time.Hour, Renewable: true, Uses: 2,
 	}}}, actions...) {
 		now := start().Add(time.Duration(i) * time.Second)
 		c := lease.Change{ID: "database/creds/r/1", Version: l.Version, By: lease.Actor{Name: "who"}, Reason: "why", Do: do}
@@ -61,6 +61,11 @@ func TestOf(t *testing.T) {
 			lease.Token,
 			[]lease.Action{lease.Renew{}, lease.Revoke{}, revoked},
 			[]event.Type{event.TokenCreated, event.TokenRenewed, event.TokenRevoking, event.TokenRevoked},
+		},
+		"a token of limited uses": {
+			lease.Token,
+			[]lease.Action{lease.Use{}, lease.Use{}, revoked},
+			[]event.Type{event.TokenCreated, event.TokenUsed, event.TokenRevoking, event.TokenRevoked},
 		},
 		"a stray":   {lease.Stray, []lease.Action{revoked}, []event.Type{event.AccountStray, event.LeaseRevoked}},
 		"ran out":   {lease.Secret, []lease.Action{lease.Activate{}, lease.Revoke{}, lease.Finish{To: lease.Expired}}, []event.Type{event.LeaseIntent, event.LeaseCreated, event.LeaseRevoking, event.LeaseExpired}},

@@ -30,8 +30,8 @@ type Change struct {
 	Do      Action
 }
 
-// Action is one of [Begin], [Activate], [Renew], [Revoke], [Retry], [Progress],
-// [Finish] and [Restore].
+// Action is one of [Begin], [Activate], [Renew], [Use], [Revoke], [Retry],
+// [Progress], [Finish] and [Restore].
 type Action interface {
 	apply(l *Lease, c *Change, now time.Time) error
 }
@@ -49,6 +49,7 @@ func (c *Change) Apply(l Lease, now time.Time) (Lease, error) {
 	if !l.State.CanBecome(after.State) {
 		return l, fmt.Errorf("%w: %q to %q", ErrMove, l.State, after.State)
 	}
+	after.miss(after.Version - l.Version)
 	after.Version++
 	after.LastKey = c.Key
 	return after, nil
@@ -185,7 +186,13 @@ const (
 )
 
 // Revoke begins to take access away; the revocation is due at once.
-type Revoke struct{ If Condition }
+type Revoke struct {
+	If Condition
+	// KeepTokens, of a token: what it has issued goes with it, but for its child
+	// tokens, which stay as orphans. It is part of the move, so that none is
+	// begun before it and missed by it.
+	KeepTokens bool
+}
 
 func (r Revoke) apply(l *Lease, c *Change, now time.Time) error {
 	if !l.State.Live() {
@@ -201,7 +208,7 @@ func (r Revoke) apply(l *Lease, c *Change, now time.Time) error {
 		}
 	}
 	l.revoke(c, now, due)
-	l.Revocation.Reason = reason
+	l.Revocation.Reason, l.Revocation.KeepTokens = reason, r.KeepTokens && l.Kind == Token
 	return nil
 }
 

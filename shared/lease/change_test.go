@@ -308,10 +308,11 @@ func drawAction(t *rapid.T) lease.Action {
 		return time.Time{}
 	}
 	stages := lease.Stages{DisabledAt: when("disabled"), SessionsEndedAt: when("sessions ended")}
-	switch rapid.IntRange(0, 6).Draw(t, "action") {
+	switch rapid.IntRange(0, 7).Draw(t, "action") {
 	case 0:
 		l := plain(rapid.SampledFrom([]lease.Kind{lease.Secret, lease.Token, lease.Stray, "x"}).Draw(t, "kind"))
 		l.TTL, l.MaxTTL, l.Renewable = span("ttl"), span("max"), rapid.Bool().Draw(t, "renewable")
+		l.Uses = rapid.IntRange(0, 4).Draw(t, "uses")
 		if l.MaxTTL > 0 {
 			l.TTL = min(l.TTL, l.MaxTTL) // the issuer's arithmetic
 		}
@@ -321,11 +322,16 @@ func drawAction(t *rapid.T) lease.Action {
 	case 2:
 		return lease.Renew{Increment: span("increment"), NotAfter: when("not after")}
 	case 3:
-		return lease.Revoke{If: rapid.SampledFrom([]lease.Condition{lease.Always, lease.IfDue}).Draw(t, "if")}
+		return lease.Revoke{
+			If:         rapid.SampledFrom([]lease.Condition{lease.Always, lease.IfDue}).Draw(t, "if"),
+			KeepTokens: rapid.Bool().Draw(t, "keep"),
+		}
 	case 4:
 		return lease.Progress{Stages: stages, Failed: rapid.Bool().Draw(t, "failed"), After: max(0, span("after"))}
 	case 5:
 		return lease.Finish{Stages: stages, To: rapid.SampledFrom(lease.States()).Draw(t, "to")}
+	case 6:
+		return lease.Use{}
 	}
 	return lease.Retry{}
 }

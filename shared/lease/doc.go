@@ -2,7 +2,7 @@
 // between them, and the arithmetic of its times. It does no I/O; every store
 // enforces it by applying a [Change] to the row it has locked (rule A1).
 //
-//	                ┌────────── renew
+//	                ┌────────── renew, use
 //	                ▼            │
 //	intent ──▶ active ───────────┘
 //	   │          │
@@ -26,6 +26,9 @@
 //   - a lease that ended never changes again;
 //   - times come from the store's clock, handed to [Change.Apply] (A5), and an
 //     expiry is refused while the lease still runs by that clock;
+//   - a token of limited uses serves no more requests than it was granted: each
+//     use is a change, the last one puts it into revoking, and versions that
+//     [Restore] brings in from the record count as uses;
 //   - no renewal passes the ceiling that was frozen when the lease began (A2);
 //     an expiry that the record shows was allowed moves it.
 //

@@ -30,6 +30,7 @@ type Lease struct {
 	MaxTTL    time.Duration `json:"max_ttl"`   // frozen ceiling, counted from the activation; 0: none
 	CappedBy  Limit         `json:"capped_by"` // the level that set MaxTTL
 	Renewable bool          `json:"renewable"`
+	Uses      int           `json:"uses,omitempty"` // requests that a token still serves; 0: any number
 
 	IssuedAt       time.Time `json:"issued_at"`                // commit of the beginning
 	ConfirmBy      time.Time `json:"confirm_by,omitzero"`      // an intent older than this is rolled back
@@ -51,6 +52,7 @@ type Revocation struct {
 	DisabledAt      time.Time `json:"disabled_at,omitzero"`       // stage (a)
 	SessionsEndedAt time.Time `json:"sessions_ended_at,omitzero"` // stage (b)
 	SessionsNote    string    `json:"sessions_note,omitempty"`    // what (b) did not cover: "primary only" (C3)
+	KeepTokens      bool      `json:"keep_tokens,omitempty"`      // of a token: its child tokens stay, as orphans
 	EndedAt         time.Time `json:"ended_at,omitzero"`          // stage (d)
 	Attempts        int       `json:"attempts,omitempty"`
 	OwnFault        bool      `json:"own_fault,omitempty"` // the last failure was the lease's own, not its target's

@@ -93,3 +93,13 @@ func Short(d time.Duration) string {
 	}
 	return out
 }
+
+// RemainingWith is how long l still is of use at now, where it ends with token
+// at the latest, and whether that is the earlier end. A zero or ended token, as
+// of what needs none, ends nothing.
+func (l *Lease) RemainingWith(token *Lease, now time.Time) (left time.Duration, byToken bool) {
+	if token.Usable(now) && !token.ExpiresAt.IsZero() && (l.ExpiresAt.IsZero() || token.ExpiresAt.Before(l.ExpiresAt)) {
+		return token.Remaining(now), true
+	}
+	return l.Remaining(now), false
+}

@@ -188,3 +188,33 @@ func TestID(t *testing.T) {
 		t.Errorf("%d characters came up", len(count))
 	}
 }
+
+// A secret and its token end independently; whichever is first counts.
+func TestRemainingWith(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	ends := func(s lease.State, after time.Duration) *lease.Lease {
+		l := &lease.Lease{State: s}
+		if after > 0 {
+			l.ExpiresAt = now.Add(after)
+		}
+		return l
+	}
+	for _, c := range []struct {
+		own, token *lease.Lease
+		left       time.Duration
+		byToken    bool
+	}{
+		{ends(lease.Active, time.Hour), ends(lease.Active, time.Minute), time.Minute, true},
+		{ends(lease.Active, time.Hour), ends(lease.Active, time.Hour), time.Hour, false},
+		{ends(lease.Active, time.Hour), ends(lease.Active, 2*time.Hour), time.Hour, false},
+		{ends(lease.Active, time.Hour), ends(lease.Active, 0), time.Hour, false},
+		{ends(lease.Active, 0), ends(lease.Active, time.Minute), time.Minute, true},
+		{ends(lease.Active, time.Hour), ends(lease.Revoking, time.Minute), time.Hour, false},
+		{ends(lease.Active, time.Hour), &lease.Lease{}, time.Hour, false},
+	} {
+		if left, byToken := c.own.RemainingWith(c.token, now); left != c.left || byToken != c.byToken {
+			t.Errorf("%s with %s of %s: %s, by the token: %v", c.own.ExpiresAt, c.token.State, c.token.ExpiresAt, left, byToken)
+		}
+	}
+}

@@ -22,6 +22,12 @@ const (
 	KindBarrier    Kind = "barrier"    // key: operation id; made by Raise only
 	KindPolicy     Kind = "policy"     // key: name
 	KindSystem     Kind = "system"     // installation, naming keys, …: key is the name
+
+	KindAuth      Kind = "auth"            // key: path of an auth mount below auth/, with trailing slash
+	KindAppRole   Kind = "approle"         // key: auth mount id + "/" + name
+	KindAppRoleID Kind = "approle_role_id" // key: auth mount id + "/" + hash of the role id; ID: the role's
+	KindSecretID  Kind = "secret_id"       // key: auth mount id + "/" + role's ID + "/" + accessor; ID: keyed hash
+	KindLockout   Kind = "lockout"         // key and ID: auth mount id + "/" + hash of the alias
 )
 
 // Entry is one piece of configuration.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/curfew-project/curfew/issuer/internal/leases"
@@ -47,7 +48,7 @@ func denied() *wire.Error {
 // Check refuses r where its token may not do it. It sets r.Sudo, and r.Own where
 // only the caller's own leases may be touched.
 func (d *Desk) Check(ctx context.Context, r *request.Request) error {
-	if r.Path == ExplainPath {
+	if openToTokens(r.Path) {
 		return nil
 	}
 	decision, err := d.decide(ctx, r, r.Caller.Policies)
@@ -120,4 +121,22 @@ func (d *Desk) own(ctx context.Context, r *request.Request) (bool, error) {
 		return false, fmt.Errorf("look up whose the lease is: %w", err)
 	}
 	return l.Kind == lease.Secret && l.TokenID != "" && l.TokenID == r.Caller.Lease.ID, nil
+}
+
+// openToTokens are the paths that every valid token may ask, because they tell
+// it nothing but what concerns itself.
+func openToTokens(path string) bool {
+	const mounts = "sys/internal/ui/mounts"
+	return path == ExplainPath || path == mounts || strings.HasPrefix(path, mounts+"/")
+}
+
+// Reaches reports whether the caller has any capability on one of the paths.
+func (d *Desk) Reaches(ctx context.Context, r *request.Request, paths ...string) (bool, error) {
+	acl, err := d.ACL(ctx, r.Caller.Policies)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(paths, func(path string) bool {
+		return !slices.Equal(acl.Capabilities(path), []string{"deny"})
+	}), nil
 }

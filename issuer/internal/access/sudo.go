@@ -17,7 +17,7 @@ func protected(op engine.Operation, path string) bool {
 		return op == engine.List
 	}
 	for _, prefix := range []string{
-		"sys/audit/", "sys/auth/", "sys/config/",
+		"sys/audit/", "sys/auth/", "sys/mounts/auth/", "sys/config/",
 		"sys/leases/lookup/", "sys/leases/revoke-prefix/", "sys/leases/revoke-force/",
 		"sys/revoke-prefix/", "sys/revoke-force/",
 	} {

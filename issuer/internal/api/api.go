@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/issuer/internal/access"
+	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
@@ -46,6 +47,7 @@ type Parts struct {
 	Engines  map[string]engine.Engine
 	Tokens   *tokens.Registry
 	Policies *access.Book
+	Auth     *auth.Table
 	Mounts   *mounts.Table
 	Leases   *leases.Book
 	Issuing  *issuing.Desk
@@ -125,7 +127,7 @@ func revocation(op engine.Operation, path string) bool {
 		return false
 	}
 	switch path {
-	case "auth/token/revoke", "auth/token/revoke-self", "auth/token/revoke-accessor", "sys/leases/revoke":
+	case "auth/token/revoke", "auth/token/revoke-self", "auth/token/revoke-accessor", "auth/token/revoke-orphan", "sys/leases/revoke":
 		return true
 	}
 	return strings.HasPrefix(path, "sys/leases/revoke/") ||

@@ -1,11 +1,13 @@
 // Package api is the HTTP API: it admits a request, finds out who asks, finds
 // who answers, records it and writes the answer.
 //
-//	path ─▶ open path? ─▶ room? ─▶ sealed? ─▶ token ─▶ body ─▶ route ─▶ record ─▶ write
+//	path ─▶ open path? ─▶ room? ─▶ sealed? ─▶ login? ─▶ token ─▶ body ─▶ policies ─▶ route ─▶ record ─▶ write
 //
 // What holds:
-//   - nothing but health, seal-status, leader and init is served without a
-//     valid token;
+//   - nothing but health, seal-status, leader, init and the logins of auth
+//     methods is served without a valid token, and a login does nothing else;
+//   - what a token may do is asked of its policies before anything is looked for
+//     (package access), so who may not learns not even whether there is something;
 //   - every other request is on record before it is answered; a revocation is
 //     answered also where that fails (promise 5);
 //   - one function maps errors to answers (package fault); what it does not know

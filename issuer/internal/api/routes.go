@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,9 +10,11 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/access"
 	"github.com/curfew-project/curfew/issuer/internal/fault"
 	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/tokens"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 // ops are the operations of a path.
@@ -61,11 +64,23 @@ func (a *API) table() []route {
 		{"auth/token/revoke", "", ops{write: plain(t.Revoke)}},
 		{"auth/token/revoke-accessor", "", ops{write: plain(t.RevokeAccessor)}},
 
+		{"auth/token/tidy", "", ops{write: plain(t.Tidy)}},
+		{"auth/token/renew-accessor", "", ops{write: plain(t.RenewAccessor)}},
+		{"auth/token/revoke-orphan", "", ops{write: plain(t.RevokeOrphan)}},
+		{"auth/token/accessors", "", ops{list: plain(t.Accessors)}},
+		{"auth/…", "", ops{read: a.method, write: a.method, list: a.method, del: a.method}},
+		{"sys/auth", "", ops{read: plain(a.Auth.Read)}},
+		{"sys/auth/…", "/tune", ops{read: a.Auth.ReadTune, write: a.Auth.Tune}},
+		{"sys/auth/…", "", ops{read: a.Auth.ReadOne, write: a.Auth.Enable, del: a.Auth.Disable}},
+
 		{"sys/mounts", "", ops{read: plain(m.Read), list: plain(m.List)}},
+		// The names that clients use for those of auth methods.
+		{"sys/mounts/auth/…", "/tune", ops{read: a.Auth.ReadTune, write: a.Auth.Tune}},
+		{"sys/mounts/auth/…", "", ops{read: a.Auth.ReadOne, write: a.noEngine, del: a.noEngine}},
 		{"sys/mounts/…", "/tune", ops{read: m.ReadTune, write: m.Tune}},
 		{"sys/mounts/…", "", ops{read: m.ReadOne, write: m.Enable, del: m.Disable}},
-		{"sys/internal/ui/mounts", "", ops{read: plain(m.UI)}},
-		{"sys/internal/ui/mounts/…", "", ops{read: m.UIOne}},
+		{"sys/internal/ui/mounts", "", ops{read: plain(a.shownMounts)}},
+		{"sys/internal/ui/mounts/…", "", ops{read: a.shownMount}},
 
 		{"sys/policies/acl", "", ops{list: plain(c.ListPolicies)}},
 		{"sys/policies/acl/…", "", ops{read: c.ReadPolicy, write: c.WritePolicy, del: c.DeletePolicy}},
@@ -101,6 +116,60 @@ func (a *API) countParked(ctx context.Context, r *request.Request, _ string) (*w
 
 func (a *API) listParked(ctx context.Context, r *request.Request, _ string) (*wire.Answer, error) {
 	return a.Leases.ListParked(ctx, r, a.Mounts)
+}
+
+// method hands r to the auth method of its mount.
+func (a *API) method(ctx context.Context, r *request.Request, _ string) (*wire.Answer, error) {
+	if strings.HasPrefix(r.Path+"/", tokens.Mount) {
+		return nil, wire.UnsupportedPath() // what there is stands in the table
+	}
+	return a.Auth.Handle(ctx, r)
+}
+
+// noEngine refuses to mount a secret engine where auth methods are.
+func (a *API) noEngine(ctx context.Context, r *request.Request, rest string) (*wire.Answer, error) {
+	if r.Operation == engine.Delete {
+		return a.Mounts.Disable(ctx, r, "auth/"+rest)
+	}
+	return a.Mounts.Enable(ctx, r, "auth/"+rest)
+}
+
+// logIn lets an auth method recognise who asks, and makes a token for them.
+func (a *API) logIn(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	in, err := a.Auth.Login(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := a.Tokens.Login(ctx, r, in)
+	if errors.Is(err, store.ErrWithdrawn) {
+		return nil, wire.Denied()
+	}
+	return answer, err
+}
+
+// shownMounts serves GET sys/internal/ui/mounts: what the caller reaches.
+func (a *API) shownMounts(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	methods, err := a.Auth.Shown(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for path := range methods {
+		reached, err := a.access.Reaches(ctx, r, "auth/"+path)
+		if err != nil {
+			return nil, err
+		}
+		if !reached {
+			delete(methods, path)
+		}
+	}
+	return a.Mounts.UI(ctx, methods, func(path string) (bool, error) { return a.access.Reaches(ctx, r, path) })
+}
+
+// shownMount serves GET sys/internal/ui/mounts/<path>.
+func (a *API) shownMount(ctx context.Context, r *request.Request, path string) (*wire.Answer, error) {
+	return a.Mounts.UIOne(ctx, path, func(mount string) (bool, error) {
+		return a.access.Reaches(ctx, r, path, path+"/", mount)
+	})
 }
 
 // handle finds who answers r.
@@ -171,7 +240,7 @@ func (a *API) engine(ctx context.Context, r *request.Request) (*wire.Answer, err
 // exists implements [access.Existing]: engines know what is below their mounts.
 func (a *API) exists(ctx context.Context, r *request.Request) (exists, known bool, err error) {
 	switch first, _, _ := strings.Cut(r.Path, "/"); first {
-	case "sys", "auth":
+	case "sys", "auth", "audit":
 		return false, false, nil
 	}
 	m, rest, err := a.Mounts.Resolve(ctx, r.Path)

@@ -19,6 +19,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
 )
 
 // ServeHTTP implements [http.Handler].
@@ -87,6 +88,8 @@ type exchange struct {
 	req     *request.Request // once known
 	wrote   bool             // the header is out: nothing can be said any more
 	probe   string           // the open path that is read; empty: another request
+	// tokenless: it is a login, and nothing else may be served.
+	tokenless bool
 }
 
 // body is the bounded body of the request.
@@ -111,6 +114,17 @@ func (e *exchange) protected(ctx context.Context, path string) {
 		e.refuse(cause(err, wire.Sealed()))
 		return
 	}
+	login, err := e.login(ctx, path)
+	if err != nil {
+		e.refuse(err)
+		return
+	}
+	if login {
+		e.tokenless = true
+		e.req = &request.Request{ID: e.id, Path: path, Operation: engine.Write, Actor: lease.Actor{Name: "login", Address: address, RequestID: e.id}}
+		e.serve(ctx)
+		return
+	}
 	if err := e.authenticate(ctx, path, address); err != nil {
 		w := fault.Of(err, e.id)
 		if w.Status == http.StatusForbidden {
@@ -126,6 +140,15 @@ func (e *exchange) protected(ctx context.Context, path string) {
 		return
 	}
 	e.serve(ctx)
+}
+
+// login reports whether the request is one of those that need no token because
+// they are for getting one; a token that comes with it is ignored.
+func (e *exchange) login(ctx context.Context, path string) (bool, error) {
+	if e.h.Method != http.MethodPut && e.h.Method != http.MethodPost || !strings.HasPrefix(path, "auth/") {
+		return false, nil
+	}
+	return e.api.Auth.IsLogin(ctx, path)
 }
 
 // place is the room that a request takes.
@@ -206,6 +229,9 @@ func (e *exchange) answer(ctx context.Context) (*wire.Answer, error) {
 		return nil, err
 	}
 	_ = http.NewResponseController(e.w).SetReadDeadline(time.Time{})
+	if e.tokenless {
+		return e.api.logIn(ctx, read)
+	}
 	if err := e.api.access.Check(ctx, read); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,9 @@
 //     lease either is answered or goes to revoking; where that cannot be
 //     committed either, an intent is rolled back by the sweep at its ConfirmBy,
 //     and a lease that became active unseen ends at its expiry;
+//   - a secret and its token end independently: the answer says how long both
+//     last, and names the token where that is the nearer limit; the last use of
+//     a token issues nothing, since it would be revoked at once;
 //   - the request's event is in the commit that decides it: the activation, or
 //     the revocation after a failure (D6);
 //   - issuing is refused while events are not being taken away (D4).

@@ -70,6 +70,11 @@ type issue struct {
 
 // Issue makes the credential that p plans, for the lease id.
 func (d *Desk) Issue(ctx context.Context, e engine.Creator, m mounts.Mount, r *request.Request, id lease.ID, p *engine.Plan) (*wire.Answer, error) {
+	if r.Caller.UsedUp() {
+		// As stock servers say it, which make the credential and revoke it.
+		return nil, wire.Invalid("Secret cannot be returned; token had one use left, so leased credentials would end with it: " +
+			"ask with a token that has another use left")
+	}
 	if err := d.backlog.check(ctx); err != nil {
 		return nil, err
 	}
@@ -164,7 +169,7 @@ func (i *issue) activate(ctx context.Context, handle []byte, spent time.Duration
 // answer hands out the credential, or takes it back.
 func (i *issue) answer(l lease.Lease, data map[string]any) *wire.Answer {
 	a := &wire.Answer{
-		LeaseID: string(l.ID), Renewable: l.Renewable, Duration: l.Remaining(l.ActivatedAt),
+		LeaseID: string(l.ID), Renewable: l.Renewable,
 		Data: data, Warnings: slices.Clone(i.plan.Warnings), Recorded: true,
 		Undelivered: func(ctx context.Context) error {
 			_, err := i.revoke(context.WithoutCancel(ctx), "not delivered")
@@ -173,6 +178,11 @@ func (i *issue) answer(l lease.Lease, data map[string]any) *wire.Answer {
 	}
 	if i.grant.Capped {
 		a.Warnings = append(a.Warnings, lease.CapWarning(i.grant.Asked, i.grant.Max, i.grant.MaxBy))
+	}
+	// It is not shortened in the store: it goes on if the token is renewed.
+	var byToken bool
+	if a.Duration, byToken = l.RemainingWith(&i.req.Caller.Lease, l.ActivatedAt); byToken {
+		a.Warnings = append(a.Warnings, lease.CapWarning(l.Remaining(l.ActivatedAt), a.Duration, lease.TokenLimit))
 	}
 	return a
 }

@@ -5,6 +5,9 @@
 //   - a renewal that extends moves the target's expiry first and the store's
 //     second; one that shortens the other way round; who loses the
 //     compare-and-swap tells the target what the store has (B9);
+//   - a secret and its token end independently: look-ups and renewals say when
+//     the first of both does, and name the limit (role, mount, system, token)
+//     that keeps it from being later;
 //   - a revocation is committed before anything is answered, and goes on
 //     whatever the client does; a synchronous one only waits for it (C9);
 //   - revoking what has ended is success;

@@ -38,6 +38,9 @@ func (b *Book) Lookup(ctx context.Context, r *request.Request) (*wire.Answer, er
 	if !l.ExpiresAt.IsZero() {
 		data["ttl"] = wire.Seconds(l.ExpiresAt.Sub(now))
 	}
+	if err := b.limit(ctx, &l, now, data); err != nil {
+		return nil, err
+	}
 	if l.State != lease.Active {
 		data["state"] = string(l.State)
 	}

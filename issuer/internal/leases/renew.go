@@ -38,7 +38,17 @@ func (b *Book) Renew(ctx context.Context, r *request.Request, inPath string) (*w
 		if err != nil {
 			return nil, err
 		}
-		return renewed(&after, increment), nil
+		answer := renewed(&after, increment)
+		token, err := b.tokenOf(ctx, &after)
+		if err != nil { // it is renewed all the same
+			b.log.Warn().Err(err).Str("lease_id", string(id)).Str("request_id", r.ID).Msg("answer does not consider the token")
+			return answer, nil
+		}
+		if left, byToken := after.RemainingWith(&token, after.RenewedAt); byToken {
+			answer.Warnings = append(answer.Warnings, lease.CapWarning(answer.Duration, left, lease.TokenLimit))
+			answer.Duration = left
+		}
+		return answer, nil
 	}
 	return nil, wire.Unavailable(nil, "the lease is being changed by others: try again")
 }

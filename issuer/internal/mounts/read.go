@@ -67,27 +67,35 @@ func (t *Table) ReadTune(ctx context.Context, _ *request.Request, path string) (
 	return answer, nil
 }
 
-// UI serves GET sys/internal/ui/mounts.
-func (t *Table) UI(ctx context.Context, _ *request.Request) (*wire.Answer, error) {
+// UI serves GET sys/internal/ui/mounts: what the caller reaches, beside the auth
+// methods that are given.
+func (t *Table) UI(ctx context.Context, methods map[string]any, reaches func(path string) (bool, error)) (*wire.Answer, error) {
 	all, err := t.All(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	secrets := map[string]any{}
 	for _, m := range all {
-		secrets[m.Path] = t.shape(&m, t.effective(&m))
+		reached, err := reaches(m.Path)
+		if err != nil {
+			return nil, err
+		}
+		if reached {
+			secrets[m.Path] = t.shape(&m, t.effective(&m))
+		}
 	}
-	return wire.OK(map[string]any{
-		"secret": secrets,
-		"auth":   map[string]any{"token/": map[string]any{"type": "token", "description": "token based credentials", "options": nil}},
-	}), nil
+	return wire.OK(map[string]any{"secret": secrets, "auth": methods}), nil
 }
 
 // UIOne serves GET sys/internal/ui/mounts/<path>, where path may go on below
 // the mount. Clients ask before they read.
-func (t *Table) UIOne(ctx context.Context, _ *request.Request, path string) (*wire.Answer, error) {
+func (t *Table) UIOne(ctx context.Context, path string, reaches func(mount string) (bool, error)) (*wire.Answer, error) {
 	m, _, err := t.Resolve(ctx, path)
-	if w, ok := errors.AsType[*wire.Error](err); ok && w.Status == 404 {
+	reached := false
+	if err == nil {
+		reached, err = reaches(m.Path)
+	}
+	if w, ok := errors.AsType[*wire.Error](err); ok && w.Status == 404 || err == nil && !reached {
 		// As stock: this path is open to every token and must not tell what is
 		// mounted.
 		return nil, &wire.Error{Status: 403, Messages: []string{

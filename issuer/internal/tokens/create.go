@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
@@ -20,109 +19,181 @@ import (
 // Create makes a child of the caller's token, or an orphan where that was
 // asked for.
 func (g *Registry) Create(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	return g.create(ctx, r, false)
-}
-
-// CreateOrphan makes a token without a parent.
-func (g *Registry) CreateOrphan(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	return g.create(ctx, r, true)
-}
-
-func (g *Registry) create(ctx context.Context, r *request.Request, orphan bool) (*wire.Answer, error) {
 	w, err := wishOf(r.Fields())
 	if err != nil {
 		return nil, err
 	}
-	w.orphan = w.orphan || orphan
+	if w.orphan && !sudo(r) {
+		return nil, wire.Invalid("root or sudo privileges required to create orphan token")
+	}
+	return g.create(ctx, r, w)
+}
+
+// CreateOrphan makes a token without a parent. Whoever has the path may.
+func (g *Registry) CreateOrphan(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	w, err := wishOf(r.Fields())
+	if err != nil {
+		return nil, err
+	}
+	w.orphan = true
+	return g.create(ctx, r, w)
+}
+
+// sudo reports whether the caller may what else only root may.
+func sudo(r *request.Request) bool {
+	return r.Sudo || slices.Contains(r.Caller.Policies, rootPolicy)
+}
+
+func (g *Registry) create(ctx context.Context, r *request.Request, w wish) (*wire.Answer, error) {
+	// One of limited uses could else have itself copied without the limit.
+	if r.Caller.Lease.Uses > 0 || r.Caller.UsedUp() {
+		return nil, wire.Invalid("restricted use token cannot generate child tokens")
+	}
+	if w.period > 0 && !sudo(r) {
+		return nil, wire.Invalid("root or sudo privileges required to create periodic token")
+	}
 	parent, err := attributesOf(&r.Caller.Lease)
 	if err != nil {
 		return nil, err
 	}
-	a, err := w.attributes(parent)
+	a, err := w.attributes(parent, sudo(r))
 	if err != nil {
 		return nil, err
 	}
-	l, grant := g.frame(a, w, &r.Caller.Lease)
+	t := g.termOf(a, w, &r.Caller.Lease)
+	a.Period = t.period
+	l := lease.Lease{
+		Kind: lease.Token, Mount: Mount, TTL: t.TTL, MaxTTL: t.Max, CappedBy: t.MaxBy,
+		Renewable: w.renewable && t.TTL > 0, Uses: w.uses,
+	}
+	if !a.Orphan {
+		l.TokenID = r.Caller.Lease.ID
+	}
 	if l.Plan, err = json.Marshal(a); err != nil {
 		return nil, fmt.Errorf("encode token: %w", err)
 	}
+	path := createPath
+	if t.TTL == 0 {
+		path = rootPath
+	}
 	text := secret.New(prefix + lease.RandomBase62(textLen))
-	out, err := g.begin(ctx, text, l, r.Caller.Lease.ID, r.Actor, r.Event(http.StatusOK))
+	out, err := g.begin(ctx, beginning{
+		text: text, path: path, lease: l, guard: store.Guard{Token: r.Caller.Lease.ID}, by: r.Actor, also: r.Event(http.StatusOK),
+	})
 	if err != nil {
 		return nil, err
 	}
-	answer := &wire.Answer{Auth: authOf(&out, a, text, grant.TTL), Recorded: true}
-	if grant.Capped {
-		answer.Warnings = []string{lease.CapWarning(grant.Asked, grant.Max, grant.MaxBy)}
-	}
-	answer.Undelivered = func(ctx context.Context) error { return g.withdraw(ctx, out.ID, r.Actor, "not delivered") }
-	return answer, nil
+	return g.made(&out, a, text, t, r.Actor), nil
 }
 
-// frame is the lease of a token with these attributes, and its grant.
-func (g *Registry) frame(a attributes, w wish, parent *lease.Lease) (lease.Lease, lease.Grant) {
-	grant := g.grant(a, w, parent)
-	l := lease.Lease{
-		Kind: lease.Token, Mount: Mount,
-		Account: lease.RandomBase62(accessorLen),
-		TTL:     grant.TTL, MaxTTL: grant.Max, CappedBy: grant.MaxBy,
-		Renewable: w.renewable && grant.TTL > 0,
-	}
-	if !a.Orphan {
-		l.TokenID = parent.ID
-	}
-	return l, grant
-}
-
-// grant is the life of a new token. A periodic one has no ceiling but its own:
-// it lives as long as somebody renews it. A root token of a parent that never
+// termOf is the life of a new token. A root token of a parent that never
 // expires, for which no life was asked, never expires either.
-func (g *Registry) grant(a attributes, w wish, parent *lease.Lease) lease.Grant {
-	own := lease.TTLs{Max: a.ExplicitMaxTTL}
-	if slices.Contains(a.Policies, rootPolicy) && w.ttl == 0 && w.period == 0 && own.Max == 0 && parent.ExpiresAt.IsZero() {
-		return lease.Grant{}
+func (g *Registry) termOf(a attributes, w wish, parent *lease.Lease) term {
+	if slices.Contains(a.Policies, rootPolicy) && w.ttl == 0 && w.period == 0 && w.explicitMaxTTL == 0 && parent.ExpiresAt.IsZero() {
+		return term{}
 	}
-	limits := lease.Limits{Role: own, System: g.system}
-	asked := w.ttl
-	if w.period > 0 {
-		limits.System.Max, asked = 0, w.period
+	return g.term(wanted{ttl: w.ttl, period: w.period, explicit: w.explicitMaxTTL})
+}
+
+// made is the answer that hands out a token, or takes it back (A8).
+func (g *Registry) made(l *lease.Lease, a attributes, text secret.Value, t term, by lease.Actor) *wire.Answer {
+	id := l.ID
+	return &wire.Answer{
+		Auth: authOf(l, a, text, t.TTL), Warnings: t.warnings, Recorded: true,
+		Undelivered: func(ctx context.Context) error { return g.withdraw(ctx, id, by, "not delivered") },
 	}
-	grant := limits.Issue(asked)
-	if grant.MaxBy == lease.RoleLimit {
-		grant.MaxBy = lease.TokenLimit // its own explicit maximum: no role is involved
-	}
-	return grant
+}
+
+// beginning is a token that is about to be made. Its lease's id and accessor
+// are set by [Registry.begin].
+type beginning struct {
+	text  secret.Value
+	path  string
+	lease lease.Lease
+	guard store.Guard
+	by    lease.Actor
+	also  event.Event // the request's; the zero event: none
 }
 
 // begin commits the token. Its text may be answered only if err is nil.
-func (g *Registry) begin(ctx context.Context, text secret.Value, l lease.Lease, guard lease.ID, by lease.Actor, also ...event.Event) (lease.Lease, error) {
-	hashes, err := g.hashes(text)
+func (g *Registry) begin(ctx context.Context, b beginning) (lease.Lease, error) {
+	marks, err := g.marks(b.text)
 	if err != nil {
-		return l, err
+		return b.lease, err
 	}
-	path, hash := createPath, hashes[0]
-	if l.TTL == 0 {
-		path = rootPath
+	id := marks[0].id(b.path)
+	b.lease.Account = marks[0].accessor
+	t := store.Transition{
+		Change: lease.Change{ID: id, Key: lease.RandomBase62(keyLen), By: b.by, Do: lease.Begin{Lease: b.lease}},
+		Guard:  b.guard,
 	}
-	outs := g.store.Apply(ctx, store.Transition{
-		Change: lease.Change{ID: id(path, hash), Key: lease.RandomBase62(textLen), By: by, Do: lease.Begin{Lease: l}},
-		Guard:  store.Guard{Token: guard},
-		Also:   also,
-	})
+	if b.also.Type != "" {
+		t.Also = []event.Event{b.also}
+	}
+	outs := g.store.Apply(ctx, t)
 	if len(outs) != 1 {
-		return l, fmt.Errorf("create token: %d outcomes for one transition", len(outs))
+		return b.lease, fmt.Errorf("create token: %d outcomes for one transition", len(outs))
 	}
 	switch err := outs[0].Err; {
 	case err == nil:
-		return outs[0].Lease, nil
+		return outs[0].Lease, g.confirm(ctx, &b, id)
 	case errors.Is(err, store.ErrWithdrawn):
-		return l, wire.Denied()
+		return b.lease, gone(err)
 	case errors.Is(err, store.ErrUnknown):
-		return l, fmt.Errorf("create token: %w",
-			errors.Join(err, g.withdraw(ctx, id(path, hash), by, "creation was not confirmed")))
+		return b.lease, fmt.Errorf("create token: %w",
+			errors.Join(err, g.withdraw(ctx, id, b.by, "creation was not confirmed")))
 	default:
-		return l, fmt.Errorf("create token: %w", err)
+		return b.lease, fmt.Errorf("create token: %w", err)
 	}
+}
+
+// confirm checks the guard of a token that was begun once more (A3): a
+// withdrawal that committed while the beginning did was seen by neither, and
+// its listing may have missed the token. Until then nobody has the text.
+func (g *Registry) confirm(ctx context.Context, b *beginning, id lease.ID) error {
+	what, err := g.withdrawn(ctx, b.guard)
+	switch {
+	case err != nil:
+		return fmt.Errorf("create token: %w", errors.Join(err, g.withdraw(ctx, id, b.by, "creation was not confirmed")))
+	case what != "":
+		err := fmt.Errorf("create token: %w: %s", store.ErrWithdrawn, what)
+		return gone(errors.Join(err, g.withdraw(ctx, id, b.by, what+" was withdrawn")))
+	}
+	return nil
+}
+
+// gone is the 403 for a token whose guard found something withdrawn.
+func gone(cause error) error {
+	denied := wire.Denied()
+	denied.Cause = cause
+	return denied
+}
+
+// withdrawn names the first thing of a guard that is not in force any more.
+func (g *Registry) withdrawn(ctx context.Context, guard store.Guard) (string, error) {
+	for _, ref := range guard.Entries {
+		e, err := g.store.EntryByID(ctx, ref.Kind, ref.ID)
+		if errors.Is(err, store.ErrNotFound) || err == nil && e.Withdrawn {
+			return string(ref.Kind), nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("check the %s: %w", ref.Kind, err)
+		}
+	}
+	if guard.Token == "" {
+		return "", nil
+	}
+	parent, err := g.store.Get(ctx, guard.Token)
+	if err == nil {
+		err = g.valid(ctx, &parent)
+	}
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, errUnknown) {
+		return store.WithdrawnToken, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("check the parent token: %w", err)
+	}
+	return "", nil
 }
 
 // Root makes a token that never expires and may do everything. An empty text
@@ -136,106 +207,11 @@ func (g *Registry) Root(ctx context.Context, text secret.Value, by lease.Actor) 
 	if err != nil {
 		return text, fmt.Errorf("encode token: %w", err)
 	}
-	l := lease.Lease{
-		Kind: lease.Token, Mount: Mount,
-		Account: lease.RandomBase62(accessorLen), Plan: plan,
-	}
-	if _, err = g.begin(ctx, text, l, "", by); errors.Is(err, lease.ErrMove) || errors.Is(err, lease.ErrVersion) {
+	l := lease.Lease{Kind: lease.Token, Mount: Mount, Plan: plan}
+	if _, err = g.begin(ctx, beginning{text: text, path: rootPath, lease: l, by: by}); errors.Is(err, lease.ErrMove) || errors.Is(err, lease.ErrVersion) {
 		if _, err = g.find(ctx, text); errors.Is(err, errUnknown) {
 			return text, errors.New("create root token: a token of this text was revoked; choose another")
 		}
 	}
 	return text, err
-}
-
-// wish is what a client asked for.
-type wish struct {
-	policies       []string
-	displayName    string
-	meta           map[string]string
-	ttl            time.Duration
-	explicitMaxTTL time.Duration
-	period         time.Duration
-	orphan         bool
-	renewable      bool
-	noDefault      bool
-}
-
-func wishOf(f wire.Fields) (w wish, err error) {
-	if err := refuse(f); err != nil {
-		return w, err
-	}
-	read := func(get func() error) {
-		if err == nil {
-			err = get()
-		}
-	}
-	read(func() (e error) { w.policies, e = f.Strings("policies"); return })
-	read(func() (e error) { w.displayName, e = f.String("display_name"); return })
-	read(func() (e error) { w.meta, e = f.StringMap("meta"); return })
-	read(func() (e error) { w.ttl, e = f.Duration("ttl"); return })
-	read(func() (e error) { w.explicitMaxTTL, e = f.Duration("explicit_max_ttl"); return })
-	read(func() (e error) { w.period, e = f.Duration("period"); return })
-	read(func() (e error) { w.orphan, e = f.Bool("no_parent", false); return })
-	read(func() (e error) { w.renewable, e = f.Bool("renewable", true); return })
-	read(func() (e error) { w.noDefault, e = f.Bool("no_default_policy", false); return })
-	return w, err
-}
-
-// refuse names what would make a token weaker or other than asked if it were
-// ignored.
-func refuse(f wire.Fields) error {
-	kind, err := f.String("type")
-	if err != nil {
-		return err
-	}
-	if kind != "" && kind != "service" && kind != "default" {
-		return wire.Invalid("token type %q is not supported: use service", kind)
-	}
-	uses, err := f.Int("num_uses")
-	if err != nil {
-		return err
-	}
-	if uses != 0 {
-		return wire.Invalid("num_uses is not supported: use a short ttl")
-	}
-	for _, name := range []string{"id", "entity_alias"} {
-		if v, err := f.String(name); err != nil || v != "" {
-			return wire.Invalid("%s is not supported: leave it empty", name)
-		}
-	}
-	return nil
-}
-
-// attributes are those of the token wished for by one with parent's.
-func (w wish) attributes(parent attributes) (attributes, error) {
-	a := attributes{
-		Path: createPath, Policies: w.policies, DisplayName: "token", Meta: w.meta,
-		Period: w.period, ExplicitMaxTTL: w.explicitMaxTTL, Orphan: w.orphan,
-	}
-	if w.displayName != "" {
-		a.DisplayName = "token-" + w.displayName
-	}
-	if len(a.Policies) == 0 {
-		a.Policies = parent.Policies
-	}
-	a.Policies = slices.Clone(a.Policies)
-	asksRoot := slices.Contains(a.Policies, rootPolicy)
-	switch {
-	case slices.Contains(parent.Policies, rootPolicy):
-	case asksRoot:
-		return a, wire.Invalid("root tokens may not be created without parent token being root")
-	default:
-		for _, p := range a.Policies {
-			if p != "default" && !slices.Contains(parent.Policies, p) {
-				return a, wire.Invalid("child policies must be subset of parent")
-			}
-		}
-	}
-	if !asksRoot && !w.noDefault {
-		a.Policies = append(a.Policies, "default")
-	}
-	slices.Sort(a.Policies)
-	a.Policies = slices.Compact(a.Policies)
-	return a, nil
 }

@@ -11,72 +11,8 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
-	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/store"
 )
-
-// RenewSelf prolongs the caller's token.
-func (g *Registry) RenewSelf(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	return g.renew(ctx, r, &r.Caller.Lease, r.Caller.Text)
-}
-
-// Renew prolongs the token that is named.
-func (g *Registry) Renew(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	l, text, err := g.named(ctx, r)
-	if errors.Is(err, errUnknown) {
-		return nil, badToken()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return g.renew(ctx, r, &l, text)
-}
-
-func (g *Registry) renew(ctx context.Context, r *request.Request, l *lease.Lease, text secret.Value) (*wire.Answer, error) {
-	increment, err := r.Fields().Duration("increment")
-	if err != nil {
-		return nil, err
-	}
-	a, err := attributesOf(l)
-	if err != nil {
-		return nil, err
-	}
-	if a.Period > 0 {
-		increment = a.Period // a periodic token is always renewed by its period
-	}
-	if !l.Renewable {
-		return nil, wire.Invalid("lease is not renewable")
-	}
-	outs := g.store.Apply(ctx, store.Transition{
-		Change: lease.Change{
-			ID: l.ID, Version: lease.AnyVersion, Key: lease.RandomBase62(textLen), By: r.Actor,
-			Do: lease.Renew{Increment: increment},
-		},
-		Also: []event.Event{r.Event(http.StatusOK)},
-	})
-	if len(outs) != 1 {
-		return nil, fmt.Errorf("renew token: %d outcomes for one transition", len(outs))
-	}
-	after, err := outs[0].Lease, outs[0].Err
-	switch {
-	case errors.Is(err, lease.ErrOver), errors.Is(err, store.ErrNotFound):
-		return nil, badToken()
-	case err != nil:
-		return nil, fmt.Errorf("renew token: %w", err)
-	}
-	answer := &wire.Answer{
-		Auth:     authOf(&after, a, text, after.Remaining(after.RenewedAt)),
-		Recorded: true,
-	}
-	if _, capped := after.Extension(increment, after.RenewedAt); capped {
-		asked := increment
-		if asked == 0 {
-			asked = after.TTL
-		}
-		answer.Warnings = []string{lease.CapWarning(asked, after.CeilingAt.Sub(after.RenewedAt), after.CappedBy)}
-	}
-	return answer, nil
-}
 
 // RevokeSelf ends the caller's token.
 func (g *Registry) RevokeSelf(ctx context.Context, r *request.Request) (*wire.Answer, error) {
@@ -105,10 +41,29 @@ func (g *Registry) RevokeAccessor(ctx context.Context, r *request.Request) (*wir
 	return g.revoke(ctx, r, &l)
 }
 
+// RevokeOrphan ends the token that is named and what it has issued, but for its
+// child tokens: they stay, as orphans.
+func (g *Registry) RevokeOrphan(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	l, _, err := g.named(ctx, r)
+	if errors.Is(err, errUnknown) {
+		return wire.NoContent(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	answer := wire.NoContent()
+	answer.Recorded, err = g.end(ctx, l.ID, r.Actor, "token was revoked without its child tokens",
+		lease.Revoke{KeepTokens: true}, r.Event(http.StatusNoContent))
+	if err != nil {
+		return nil, fmt.Errorf("revoke token: %w", err)
+	}
+	return answer, nil
+}
+
 func (g *Registry) revoke(ctx context.Context, r *request.Request, l *lease.Lease) (*wire.Answer, error) {
 	answer := wire.NoContent()
 	var err error
-	answer.Recorded, err = g.end(ctx, l.ID, r.Actor, "token was revoked", r.Event(http.StatusNoContent))
+	answer.Recorded, err = g.end(ctx, l.ID, r.Actor, "token was revoked", lease.Revoke{}, r.Event(http.StatusNoContent))
 	if err != nil {
 		return nil, fmt.Errorf("revoke token: %w", err)
 	}
@@ -130,7 +85,7 @@ func (g *Registry) endChildren(ctx context.Context, parent lease.ID) error {
 			return fmt.Errorf("list child tokens: %w", err)
 		}
 		for _, c := range children {
-			if _, err := g.end(ctx, c.ID, lease.System(lease.ActorToken), "its parent token was revoked"); err != nil {
+			if _, err := g.end(ctx, c.ID, lease.System(lease.ActorToken), "its parent token was revoked", lease.Revoke{}); err != nil {
 				return fmt.Errorf("revoke a child token: %w", err)
 			}
 			if err := g.endChildren(ctx, c.ID); err != nil {
@@ -146,11 +101,11 @@ func (g *Registry) endChildren(ctx context.Context, parent lease.ID) error {
 
 // end commits revoking, and says whether it did; a token that has ended
 // already is success.
-func (g *Registry) end(ctx context.Context, id lease.ID, by lease.Actor, reason string, also ...event.Event) (bool, error) {
+func (g *Registry) end(ctx context.Context, id lease.ID, by lease.Actor, reason string, do lease.Revoke, also ...event.Event) (bool, error) {
 	outs := g.store.Apply(ctx, store.Transition{
 		Change: lease.Change{
-			ID: id, Version: lease.AnyVersion, Key: lease.RandomBase62(textLen), By: by, Reason: reason,
-			Do: lease.Revoke{If: lease.Always},
+			ID: id, Version: lease.AnyVersion, Key: lease.RandomBase62(keyLen), By: by, Reason: reason,
+			Do: do,
 		},
 		Also: also,
 	})
@@ -174,7 +129,7 @@ func (g *Registry) withdraw(ctx context.Context, id lease.ID, by lease.Actor, re
 	defer cancel()
 	var err error
 	for range 3 {
-		if _, err = g.end(ctx, id, by, reason); err == nil || ctx.Err() != nil {
+		if _, err = g.end(ctx, id, by, reason, lease.Revoke{}); err == nil || ctx.Err() != nil {
 			break
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 func badToken() error {
@@ -75,8 +76,28 @@ func (g *Registry) accessed(ctx context.Context, r *request.Request) (lease.Leas
 	return l, err
 }
 
-func (g *Registry) show(ctx context.Context, l *lease.Lease, text secret.Value) (*wire.Answer, error) {
+// read gives the attributes of a token as they are by now: it is an orphan too
+// if its parent ended without it.
+func (g *Registry) read(ctx context.Context, l *lease.Lease) (attributes, error) {
 	a, err := attributesOf(l)
+	if err != nil || a.Orphan || l.TokenID == "" {
+		return a, err
+	}
+	parent, err := g.store.Get(ctx, l.TokenID)
+	if errors.Is(err, store.ErrNotFound) {
+		// It ended so long ago that the store has forgotten it: without this one.
+		a.Orphan = true
+		return a, nil
+	}
+	if err != nil {
+		return a, fmt.Errorf("look up the parent token: %w", err)
+	}
+	a.Orphan = parent.Revocation.KeepTokens
+	return a, nil
+}
+
+func (g *Registry) show(ctx context.Context, l *lease.Lease, text secret.Value) (*wire.Answer, error) {
+	a, err := g.read(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +108,15 @@ func (g *Registry) show(ctx context.Context, l *lease.Lease, text secret.Value) 
 	data := map[string]any{
 		"accessor": l.Account, "creation_time": l.IssuedAt.Unix(), "creation_ttl": wire.Seconds(l.TTL),
 		"display_name": a.DisplayName, "entity_id": "", "expire_time": wire.Stamp(l.ExpiresAt),
-		"explicit_max_ttl": wire.Seconds(a.ExplicitMaxTTL), "id": text.Reveal(), "meta": a.Meta, "num_uses": 0,
+		"explicit_max_ttl": wire.Seconds(a.ExplicitMaxTTL), "id": text.Reveal(), "meta": a.Meta, "num_uses": l.Uses,
 		"orphan": a.Orphan, "path": a.Path, "policies": a.Policies,
 		"ttl": wire.Seconds(l.Remaining(now)), "type": "service",
 	}
 	if !l.ExpiresAt.IsZero() {
 		data["issue_time"], data["renewable"] = wire.Stamp(l.IssuedAt), l.Renewable
+	}
+	if len(a.BoundCIDRs) > 0 {
+		data["bound_cidrs"] = a.BoundCIDRs
 	}
 	if a.Period > 0 {
 		data["period"] = wire.Seconds(a.Period)
@@ -106,6 +130,6 @@ func (g *Registry) show(ctx context.Context, l *lease.Lease, text secret.Value) 
 func authOf(l *lease.Lease, a attributes, text secret.Value, d time.Duration) *wire.Auth {
 	return &wire.Auth{
 		Token: text, Accessor: l.Account, Policies: a.Policies, Metadata: a.Meta,
-		Duration: d, Renewable: l.Renewable, Orphan: a.Orphan,
+		Duration: d, Renewable: l.Renewable, Orphan: a.Orphan, NumUses: l.Uses,
 	}
 }

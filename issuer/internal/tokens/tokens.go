@@ -2,9 +2,6 @@ package tokens
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,13 +26,16 @@ const (
 	// Hidden begins the ids of tokens without expiry: no listing shows it.
 	Hidden = "sys/"
 
+	// The lengths are in base62. Texts are as long as those of stock servers,
+	// which scanners for leaked secrets know; the length says where to look.
 	prefix      = "hvs."
-	textLen     = 24 // base62: 143 bits
+	textLen     = 92
+	loginLen    = 96
 	accessorLen = 24
-	rootPolicy  = "root"
+	keyLen      = 24
 
-	// keyPurpose binds the hash's key to its use; a change of it orphans every token.
-	keyPurpose = "curfew token hash v1"
+	rootPolicy    = "root"
+	defaultPolicy = "default"
 )
 
 // Store is what tokens need of the store.
@@ -44,20 +44,7 @@ type Store interface {
 	Get(ctx context.Context, id lease.ID) (lease.Lease, error)
 	Find(ctx context.Context, q store.Query) ([]lease.Lease, error)
 	Now(ctx context.Context) (time.Time, error)
-}
-
-// Keys derives keys from the seal.
-type Keys interface {
-	// Derive returns the 32 byte key of a purpose, from the current master key.
-	// It fails while the seal is closed.
-	Derive(purpose string) ([]byte, error)
-}
-
-// EachKey is the optional ability of [Keys] to derive from former master keys
-// too: without it a change of the master key ends every token.
-type EachKey interface {
-	// DeriveEach returns the key from each master key, the current one first.
-	DeriveEach(purpose string) ([][]byte, error)
+	EntryByID(ctx context.Context, kind store.Kind, id string) (store.Entry, error)
 }
 
 // Registry is all tokens of the installation.
@@ -85,6 +72,7 @@ type attributes struct {
 	Period         time.Duration     `json:"period,omitempty"`
 	ExplicitMaxTTL time.Duration     `json:"explicit_max_ttl,omitempty"`
 	Orphan         bool              `json:"orphan,omitempty"`
+	BoundCIDRs     []string          `json:"bound_cidrs,omitempty"`
 }
 
 func attributesOf(l *lease.Lease) (attributes, error) {
@@ -98,7 +86,9 @@ func attributesOf(l *lease.Lease) (attributes, error) {
 // errUnknown says that there is no valid token.
 var errUnknown = errors.New("no valid token")
 
-// Authenticate finds who bears text. A missing or invalid token is 403.
+// Authenticate finds who bears text. A missing or invalid token is 403, and so
+// is one that is not valid at the address. A token of limited uses is used once
+// by it, whatever becomes of the request.
 func (g *Registry) Authenticate(ctx context.Context, text secret.Value, address, requestID string) (request.Caller, lease.Actor, error) {
 	actor := lease.Actor{Name: "unauthenticated", Address: address, RequestID: requestID}
 	l, err := g.find(ctx, text)
@@ -113,7 +103,34 @@ func (g *Registry) Authenticate(ctx context.Context, text secret.Value, address,
 		return request.Caller{}, actor, err
 	}
 	actor.Name, actor.DisplayName = l.Account, a.DisplayName
+	if !a.admits(address) {
+		return request.Caller{}, actor, wire.Denied()
+	}
+	if l.Uses > 0 {
+		if l, err = g.use(ctx, l.ID, actor); err != nil {
+			return request.Caller{}, actor, err
+		}
+	}
 	return request.Caller{Lease: l, Text: text, Policies: a.Policies}, actor, nil
+}
+
+// use takes one use of a token. Whoever is not told that it was taken is not
+// served: a use may be lost, and is never served twice.
+func (g *Registry) use(ctx context.Context, id lease.ID, by lease.Actor) (lease.Lease, error) {
+	outs := g.store.Apply(ctx, store.Transition{Change: lease.Change{
+		ID: id, Version: lease.AnyVersion, Key: lease.RandomBase62(keyLen), By: by, Do: lease.Use{},
+	}})
+	if len(outs) != 1 {
+		return lease.Lease{}, fmt.Errorf("use token: %d outcomes for one transition", len(outs))
+	}
+	err := outs[0].Err
+	if errors.Is(err, lease.ErrOver) || errors.Is(err, store.ErrNotFound) {
+		return lease.Lease{}, wire.Denied()
+	}
+	if err != nil {
+		return lease.Lease{}, fmt.Errorf("use token: %w", err)
+	}
+	return outs[0].Lease, nil
 }
 
 // find returns the valid token with that text, or errUnknown.
@@ -121,23 +138,42 @@ func (g *Registry) find(ctx context.Context, text secret.Value) (lease.Lease, er
 	if text.Empty() {
 		return lease.Lease{}, errUnknown
 	}
-	hashes, err := g.hashes(text)
+	marks, err := g.marks(text)
 	if err != nil {
 		return lease.Lease{}, err
 	}
-	for _, hash := range hashes {
-		for _, path := range []string{createPath, rootPath} {
-			l, err := g.store.Get(ctx, id(path, hash))
-			if errors.Is(err, store.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return lease.Lease{}, fmt.Errorf("look up token: %w", err)
-			}
-			return l, g.valid(ctx, &l)
+	for _, m := range marks {
+		l, err := g.marked(ctx, m, len(text.Reveal()) == len(prefix)+loginLen)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
 		}
+		if err != nil {
+			return lease.Lease{}, fmt.Errorf("look up token: %w", err)
+		}
+		return l, g.valid(ctx, &l)
 	}
 	return lease.Lease{}, errUnknown
+}
+
+// marked returns the lease of a token in any state, or store.ErrNotFound. That
+// of a login has a path that its text does not tell: its accessor leads to it.
+func (g *Registry) marked(ctx context.Context, m mark, login bool) (lease.Lease, error) {
+	if login {
+		found, err := g.store.Find(ctx, store.Query{Account: m.accessor, Kind: lease.Token, Limit: 1})
+		if err != nil {
+			return lease.Lease{}, err
+		}
+		if len(found) == 1 && found[0].ID == m.id(found[0].ID.Path()) {
+			return found[0], nil
+		}
+	}
+	for _, path := range []string{createPath, rootPath} {
+		l, err := g.store.Get(ctx, m.id(path))
+		if !errors.Is(err, store.ErrNotFound) {
+			return l, err
+		}
+	}
+	return lease.Lease{}, store.ErrNotFound
 }
 
 func (g *Registry) valid(ctx context.Context, l *lease.Lease) error {
@@ -172,49 +208,4 @@ func (g *Registry) byAccessor(ctx context.Context, accessor string) (lease.Lease
 		return lease.Lease{}, errUnknown
 	}
 	return found[0], g.valid(ctx, &found[0])
-}
-
-func id(path, hash string) lease.ID { return lease.ID(path + "/h" + hash) }
-
-// hashes are the keyed hashes of a token, under the current key first.
-// Comparing texts is left to the store's look-up of a hash: without the key
-// nobody can choose what is compared.
-func (g *Registry) hashes(text secret.Value) ([]string, error) {
-	keys, err := g.hashKeys()
-	if err != nil {
-		return nil, fmt.Errorf("derive the key of token hashes: %w", err)
-	}
-	out := make([]string, len(keys))
-	for i, key := range keys {
-		mac := hmac.New(sha256.New, key)
-		mac.Write([]byte(text.Reveal()))
-		out[i] = hex.EncodeToString(mac.Sum(nil))
-	}
-	return out, nil
-}
-
-// hashKeys derives the keys once: master keys change with a restart.
-func (g *Registry) hashKeys() ([][]byte, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.derived != nil {
-		return g.derived, nil
-	}
-	if each, ok := g.keys.(EachKey); ok {
-		keys, err := each.DeriveEach(keyPurpose)
-		if err == nil && len(keys) == 0 {
-			err = errors.New("there is no master key")
-		}
-		if err != nil {
-			return nil, err
-		}
-		g.derived = keys
-		return keys, nil
-	}
-	key, err := g.keys.Derive(keyPurpose)
-	if err != nil {
-		return nil, err
-	}
-	g.derived = [][]byte{key}
-	return g.derived, nil
 }

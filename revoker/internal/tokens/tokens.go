@@ -1,6 +1,7 @@
 // Package tokens ends tokens: a token in revoking is withdrawn already (A3), so
 // nothing new is issued with it; what it asked for before is put into revoking,
-// child tokens included. Orphans name no parent and stay. Token leases have no
+// child tokens included, unless the end of the token says that they stay. Orphans
+// name no parent and stay in any case. Token leases have no
 // engine and no target: the empty names are theirs.
 package tokens
 
@@ -35,6 +36,9 @@ func (r *Revoker) Remove(ctx context.Context, _ string, batch []lease.Lease) []e
 	for i := range batch {
 		out[i] = engine.Outcome{Disabled: true, SessionsEnded: true}
 		q, reason := store.Query{Token: batch[i].ID}, "its token ended: "+batch[i].Revocation.Reason
+		if batch[i].Revocation.KeepTokens {
+			q.Kind = lease.Secret
+		}
 		if err := withdraw.All(ctx, r.store, q, lease.System(lease.ActorToken), reason); err != nil {
 			out[i].Err = &engine.Error{Kind: engine.Internal, Message: "leases of the token are not all in revocation", Err: err}
 			continue

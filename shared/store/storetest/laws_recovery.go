@@ -69,7 +69,7 @@ func (s *subject) backlog(t T) int64 {
 func lawSuspendedRefuses(t T, s *subject) {
 	lock := s.lock(t, "suite")
 	running := s.active(t, "database/creds/a", func(l *lease.Lease) { l.TTL = 3 * time.Hour; l.MaxTTL = 0 })
-	token := s.must(t, s.change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{Kind: lease.Token, TTL: 3 * time.Hour, Renewable: true}}))
+	token := s.must(t, s.change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{Kind: lease.Token, TTL: 3 * time.Hour, Renewable: true, Uses: 9}}))
 	due, unconfirmed := s.active(t, "database/creds/a"), s.begin(t, "database/creds/a")
 	s.clock.Advance(term)
 	items := map[string]store.Transition{
@@ -77,6 +77,7 @@ func lawSuspendedRefuses(t T, s *subject) {
 		"a token":                      s.change(lease.NewID("auth/token/create"), 0, lease.Begin{Lease: lease.Lease{Kind: lease.Token}}),
 		"a renewal of a secret":        s.change(running.ID, 2, lease.Renew{}),
 		"a renewal of a token":         s.change(token.ID, lease.AnyVersion, lease.Renew{}),
+		"a use of a token":             s.change(token.ID, lease.AnyVersion, lease.Use{}),
 		"the expiry of a secret":       s.change(due.ID, 2, lease.Revoke{If: lease.IfDue}),
 		"the roll-back of an intent":   s.change(unconfirmed.ID, 1, lease.Revoke{If: lease.IfDue}),
 		"a renewal of nothing":         s.change("database/creds/a/none", lease.AnyVersion, lease.Renew{}),

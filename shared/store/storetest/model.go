@@ -93,13 +93,13 @@ func drawAction(t *rapid.T, id lease.ID) lease.Action {
 	minutes := func(label string) time.Duration {
 		return time.Duration(rapid.IntRange(0, 60).Draw(t, label)) * time.Minute
 	}
-	switch rapid.IntRange(0, 11).Draw(t, "action") {
+	switch rapid.IntRange(0, 12).Draw(t, "action") {
 	case 0, 1, 2:
 		l := secret(id)
 		l.Target, l.Account = pick(t, "target", "t1", "t2", ""), pick(t, "account", "a1", "a2")
 		l.TokenID, l.TTL, l.Renewable = pick[lease.ID](t, "token", "auth/token/1", "", "auth/token/2"), minutes("ttl"), pick(t, "renewable", true, false)
 		if id.Path() == "auth/token" {
-			l.Kind = lease.Token
+			l.Kind, l.Uses = lease.Token, rapid.IntRange(0, 3).Draw(t, "uses")
 		}
 		return lease.Begin{Lease: l, Grace: minutes("grace")}
 	case 3, 4:
@@ -107,13 +107,15 @@ func drawAction(t *rapid.T, id lease.ID) lease.Action {
 	case 5:
 		return lease.Renew{Increment: minutes("increment")}
 	case 6:
-		return lease.Revoke{If: pick(t, "condition", lease.Always, lease.IfDue)}
+		return lease.Revoke{If: pick(t, "condition", lease.Always, lease.IfDue), KeepTokens: rapid.Bool().Draw(t, "keep")}
 	case 7:
 		return lease.Progress{Failed: pick(t, "failed", true, false), Error: "e", After: minutes("after")}
 	case 8:
 		return lease.Retry{}
 	case 9, 10:
 		return lease.Restore{Known: drawKnown(t, id)}
+	case 11:
+		return lease.Use{}
 	}
 	return lease.Finish{To: pick(t, "to", lease.Revoked, lease.Expired, lease.Abandoned)}
 }

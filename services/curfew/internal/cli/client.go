@@ -54,6 +54,12 @@ func (s *session) anonymousClient() (*api.Client, error) {
 	return client, nil
 }
 
+// neverWrap makes client take answers as they are, for commands that use the
+// answer themselves: a wrap TTL in the environment is not meant for them.
+func neverWrap(client *api.Client) {
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
+}
+
 func (s *session) clientConfig() (*api.Config, error) {
 	base, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {

@@ -1,5 +1,6 @@
 // Package cli is the client side of the curfew program: the commands status,
-// login, read, write, list, delete, secrets, lease, token, operator and audit.
+// login, read, write, list, delete, unwrap, explain, secrets, auth, policy, lease,
+// token, operator and audit.
 // They speak the Vault HTTP API and keep to the stock vault CLI's grammar, output
 // and exit codes, so that scripts and habits carry over. Run is the entry;
 // commands that are not clients (the server, the verifier of a ledger directory)
@@ -27,6 +28,7 @@
 //	the server refused, failed or could not be reached     2
 //	nothing at the path                                    2
 //	status: unsealed / error / sealed                      0 / 1 / 2
+//	explain: allowed / refused by policies                 0 / 2
 //
 // # Failures
 //

@@ -51,7 +51,7 @@ func (s *session) leaseRenewCommand() *cobra.Command {
 			return s.printSecret(secret)
 		},
 	})
-	cmd.Flags().Var(&increment, "increment", "time from now that the lease is to live (default: its TTL)")
+	cmd.Flags().VarP(&increment, "increment", "i", "time from now that the lease is to live (default: its TTL)")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -16,31 +17,40 @@ var errNoTerminal = errors.New(`standard input is no terminal to ask on; give th
 
 func (s *session) loginCommand() *cobra.Command {
 	var (
-		method           string
+		method, path     string
 		noStore, noPrint bool
 	)
 	cmd := s.secretFlags(&cobra.Command{
-		Use:   "login [TOKEN | token=TOKEN | -]",
-		Short: "Check a token and keep it in ~/.curfew-token",
-		Long: `Check a token and keep it in ~/.curfew-token, where later commands find it.
+		Use:   "login [TOKEN | token=TOKEN | - | K=V...]",
+		Short: "Check a token, or get one for a role, and keep it in ~/.curfew-token",
+		Long: `Check a token, or get one for a role, and keep it in ~/.curfew-token, where later
+commands find it.
 
 Without an argument the token is asked for and not shown; "-" reads it from
-standard input. A token on the command line can be seen in the process list.`,
-		Args: arguments(0, 1),
+standard input. With -method=approle the arguments are role_id=… and, where the
+role wants one, secret_id=…. What is on the command line can be seen in the
+process list: secret_id=@FILE and secret_id=- keep it out of there.`,
+		Example: `  curfew login
+  curfew login -method=approle role_id=@role_id secret_id=@secret_id`,
+		Args: cobra.ArbitraryArgs, // depends on the method
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if method != "token" {
-				return usage(cmd, "Unknown auth method %q (want token)", method)
+			var (
+				secret *api.Secret
+				err    error
+			)
+			switch method {
+			case "token":
+				secret, err = s.tokenLogin(cmd, args)
+			case approle:
+				secret, err = s.approleLogin(cmd, cmp.Or(cleanPath(path), approle), args)
+			default:
+				err = usage(cmd, "Unknown auth method %q (want token or %s)", method, approle)
 			}
-			token, err := s.askToken(args)
-			if err != nil {
-				return usage(cmd, "Error reading the token: %s", err)
-			}
-			secret, err := s.authenticate(cmd, token)
 			if err != nil {
 				return err
 			}
 			if !noStore {
-				if err := s.storeToken(token); err != nil {
+				if err := s.storeToken(secret.Auth.ClientToken); err != nil {
 					return local(err, "Error storing the token")
 				}
 				s.warnOverridden()
@@ -52,10 +62,23 @@ standard input. A token on the command line can be seen in the process list.`,
 		},
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&method, "method", "token", "auth method")
+	flags.StringVar(&method, "method", "token", "auth method: token or "+approle)
+	flags.StringVar(&path, "path", "", "where the auth method is mounted (default: its name)")
 	flags.BoolVar(&noStore, "no-store", false, "do not keep the token")
 	flags.BoolVar(&noPrint, "no-print", false, "print nothing")
 	return cmd
+}
+
+// tokenLogin checks a token that the user has.
+func (s *session) tokenLogin(cmd *cobra.Command, args []string) (*api.Secret, error) {
+	if err := arguments(0, 1)(cmd, args); err != nil {
+		return nil, err
+	}
+	token, err := s.askToken(args)
+	if err != nil {
+		return nil, usage(cmd, "Error reading the token: %s", err)
+	}
+	return s.authenticate(cmd, token)
 }
 
 // askToken takes the token from the arguments, standard input or the terminal.
@@ -112,7 +135,7 @@ func (s *session) authenticate(cmd *cobra.Command, token string) (*api.Secret, e
 		return nil, err
 	}
 	client.SetToken(token)
-	client.SetWrappingLookupFunc(func(string, string) string { return "" }) // the answer is for us
+	neverWrap(client)
 	looked, err := client.Auth().Token().LookupSelfWithContext(cmd.Context())
 	if err != nil {
 		return nil, refused(err, "Error authenticating: error looking up token")

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"context"
-
 	"github.com/hashicorp/vault/api"
 	"github.com/spf13/cobra"
 )
@@ -41,6 +39,48 @@ func (s *session) tokenLookupCommand() *cobra.Command {
 		},
 	})
 	cmd.Flags().BoolVar(&accessor, "accessor", false, "the argument is an accessor")
+	return cmd
+}
+
+func (s *session) tokenRenewCommand() *cobra.Command {
+	var (
+		accessor  bool
+		increment duration
+	)
+	cmd := s.secretFlags(&cobra.Command{
+		Use:     "renew [TOKEN | ACCESSOR]",
+		Short:   "Extend a token, by default one's own",
+		Example: `  curfew token renew -increment=2h`,
+		Args:    arguments(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if accessor && len(args) == 0 {
+				return usage(cmd, "Not enough arguments with -accessor (expected 1, got 0)")
+			}
+			client, err := s.client()
+			if err != nil {
+				return err
+			}
+			var secret *api.Secret
+			tokens := client.Auth().Token()
+			switch {
+			case accessor:
+				secret, err = tokens.RenewAccessorWithContext(cmd.Context(), args[0], increment.Seconds())
+			case len(args) == 1:
+				secret, err = tokens.RenewWithContext(cmd.Context(), args[0], increment.Seconds())
+			default:
+				secret, err = tokens.RenewSelfWithContext(cmd.Context(), increment.Seconds())
+			}
+			if err != nil {
+				return refused(err, "Error renewing token")
+			}
+			if secret == nil {
+				return absent("No token found")
+			}
+			return s.printSecret(secret)
+		},
+	})
+	cmd.Flags().BoolVar(&accessor, "accessor", false, "the argument is an accessor")
+	cmd.Flags().VarP(&increment, "increment", "i", "time from now that the token is to live (default: its TTL)")
 	return cmd
 }
 
@@ -86,61 +126,6 @@ func (s *session) tokenCreateCommand() *cobra.Command {
 	flags.Var(&period, "period", "each renewal gives this much, for ever")
 	flags.Var(&maxTTL, "explicit-max-ttl", "no renewal goes beyond this")
 	return cmd
-}
-
-func (s *session) tokenRevokeCommand() *cobra.Command {
-	var (
-		self, accessor bool
-		mode           string
-	)
-	cmd := s.clientFlags(&cobra.Command{
-		Use:   "revoke [TOKEN | ACCESSOR]",
-		Short: "Revoke a token and the leases it created",
-		Args:  cobra.ArbitraryArgs, // depends on the flags
-		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case self && len(args) > 0:
-				return usage(cmd, "Too many arguments with -self (expected 0, got %d)", len(args))
-			case !self && len(args) > 1:
-				return usage(cmd, "Too many arguments (expected 1 or -self, got %d)", len(args))
-			case !self && len(args) == 0:
-				return usage(cmd, "Not enough arguments (expected 1 or -self, got 0)")
-			case self && accessor, mode != "" && (self || accessor):
-				return usage(cmd, "-self, -accessor and -mode exclude each other")
-			case mode != "" && mode != "orphan":
-				return usage(cmd, "Invalid mode %q (want orphan)", mode)
-			}
-			client, err := s.client()
-			if err != nil {
-				return err
-			}
-			revoke := revokeSelf
-			switch {
-			case accessor:
-				revoke = (*api.TokenAuth).RevokeAccessorWithContext
-			case mode == "orphan":
-				revoke = (*api.TokenAuth).RevokeOrphanWithContext
-			case !self:
-				revoke = (*api.TokenAuth).RevokeTreeWithContext
-			}
-			if err := revoke(client.Auth().Token(), cmd.Context(), firstOr(args, "")); err != nil {
-				return refused(err, "Error revoking token")
-			}
-			s.success("Success! Revoked token (if it existed)")
-			return nil
-		},
-	})
-	flags := cmd.Flags()
-	flags.BoolVar(&self, "self", false, "revoke the token that makes the request")
-	flags.BoolVar(&accessor, "accessor", false, "the argument is an accessor")
-	flags.StringVar(&mode, "mode", "", "orphan: its child tokens live on")
-	return cmd
-}
-
-// revokeSelf has the shape of the other ways to revoke; the request carries no
-// token but the client's.
-func revokeSelf(tokens *api.TokenAuth, ctx context.Context, _ string) error { //nolint:revive // method expressions have the receiver first
-	return tokens.RevokeSelfWithContext(ctx, "")
 }
 
 func firstOr(args []string, otherwise string) string {
