@@ -33,7 +33,7 @@ func TestTokenCreate(t *testing.T) {
 	}{
 		{
 			"stock CLI", `{"policies":["app-readonly"],"ttl":"0s","explicit_max_ttl":"0s","period":"0s","display_name":"app-A","num_uses":0,"renewable":true,"type":"service","entity_alias":""}`,
-			"2764800 true false [app-readonly default] token-app-A ",
+			"2764800 true false [app-readonly default] token-app-A Policy \"app-readonly\" does not exist",
 		},
 		{"times", `{"policies":["a"],"ttl":"10m0s","explicit_max_ttl":"20m0s"}`, "600 true false [a default] token "},
 		{
@@ -46,7 +46,7 @@ func TestTokenCreate(t *testing.T) {
 		},
 		{"periodic orphan", `{"policies":["a"],"period":"5m","no_parent":true}`, "300 true true [a default] token "},
 		{"not renewable", `{"policies":["a"],"ttl":"5m","renewable":false}`, "300 false false [a default] token "},
-		{"strings", `{"policies":"b,a","ttl":"300","renewable":"false","no_default_policy":"true"}`, "300 false false [a b] token "},
+		{"strings", `{"policies":"b,a","ttl":"300","renewable":"false","no_default_policy":"true"}`, `300 false false [a b] token Policy "b" does not exist`},
 		{"as its parent", `{}`, "0 false false [root] token "},
 	} {
 		e := w.token(c.body)

@@ -151,6 +151,22 @@ func (b *Book) read(ctx context.Context, name string) (r record, e store.Entry, 
 	return r, e, nil
 }
 
+// Missing are those of the names that no policy has.
+func (b *Book) Missing(ctx context.Context, names []string) (missing []string, err error) {
+	for _, name := range names {
+		if name == policy.RootName {
+			continue
+		}
+		switch _, _, err := b.read(ctx, name); {
+		case errors.Is(err, store.ErrNotFound):
+			missing = append(missing, name)
+		case err != nil:
+			return missing, err
+		}
+	}
+	return missing, nil
+}
+
 // policy is nil where there is none of that name, or none that can be read.
 func (b *Book) policy(ctx context.Context, name string) (*policy.Policy, error) {
 	r, _, err := b.read(ctx, name)

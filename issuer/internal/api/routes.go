@@ -53,8 +53,8 @@ func (a *API) table() []route {
 	const read, write, list, del = engine.Read, engine.Write, engine.List, engine.Delete
 	t, m, l, c := a.Tokens, a.Mounts, a.Leases, a.access
 	return []route{
-		{"auth/token/create", "", ops{write: plain(t.Create)}},
-		{"auth/token/create-orphan", "", ops{write: plain(t.CreateOrphan)}},
+		{"auth/token/create", "", ops{write: a.warned(t.Create)}},
+		{"auth/token/create-orphan", "", ops{write: a.warned(t.CreateOrphan)}},
 		{"auth/token/lookup-self", "", ops{read: plain(t.LookupSelf), write: plain(t.LookupSelf)}},
 		{"auth/token/lookup", "", ops{read: plain(t.LookupSelf), write: plain(t.Lookup)}},
 		{"auth/token/lookup-accessor", "", ops{write: plain(t.LookupAccessor)}},
@@ -116,6 +116,24 @@ func (a *API) countParked(ctx context.Context, r *request.Request, _ string) (*w
 
 func (a *API) listParked(ctx context.Context, r *request.Request, _ string) (*wire.Answer, error) {
 	return a.Leases.ListParked(ctx, r, a.Mounts)
+}
+
+// warned tells who makes a token of policies that are not there.
+func (a *API) warned(create func(context.Context, *request.Request) (*wire.Answer, error)) answerer {
+	return func(ctx context.Context, r *request.Request, _ string) (*wire.Answer, error) {
+		answer, err := create(ctx, r)
+		if err != nil || answer.Auth == nil {
+			return answer, err
+		}
+		missing, err := a.Policies.Missing(ctx, answer.Auth.Policies)
+		if err != nil {
+			a.Log.Warn().Err(err).Str("request_id", r.ID).Msg("whether the policies of a new token are there was not found out")
+		}
+		for _, name := range missing {
+			answer.Warnings = append(answer.Warnings, fmt.Sprintf("Policy %q does not exist", name))
+		}
+		return answer, nil
+	}
 }
 
 // method hands r to the auth method of its mount.
