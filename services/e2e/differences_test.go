@@ -64,6 +64,8 @@ func intended() []difference {
 		{"*", 0, "*sys/.config.passthrough_request_headers", "none", "no header is passed through to an engine"},
 		{"*", 0, "*.running_plugin_version", `"v[0-9.]+\+builtin\.curfew"`, "the engines are of this program"},
 
+		{"renew past max_ttl*", 5, "data.capped_by", `"role"`, "a look-up names the limit that capped the lease"},
+
 		{"secrets tune, secrets move*", 2, "answer", `404 \{"errors":\["1 error occurred:\\n\\t\* unsupported path\\n\\n"\]\}`, noMove},
 		{"secrets tune, secrets move*", 3, "answer", `404 \{"errors":\["1 error occurred:\\n\\t\* unsupported path\\n\\n"\]\}`, noMove},
 		{"secrets tune, secrets move*", 4, "answer", `404 \{"errors":\["1 error occurred:\\n\\t\* unsupported path\\n\\n"\]\}`, noMove},

@@ -71,6 +71,13 @@ func (c *Child) ExitCode() int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
+// EndedBy reports whether the signal ended a child, which has ended.
+func (c *Child) EndedBy(sig syscall.Signal) bool {
+	<-c.ended
+	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == sig
+}
+
 // Stop ends the child in good order, and by force where that takes longer than
 // within.
 func (c *Child) Stop(ctx context.Context, within time.Duration) error {

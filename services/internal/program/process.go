@@ -163,7 +163,12 @@ func (p *Process) Await(ctx context.Context) error {
 		return err
 	}
 	h := heartbeat.New(p.Store, p.Clock, p.Part("heartbeat"), p.Config.Name, string(p.Program), version.Version)
-	p.Life.OnStop("heartbeat", h.Close)
+	p.Life.OnStop("heartbeat", func(ctx context.Context) error {
+		if err := h.Close(ctx); err != nil { // it is for people: a store that is away is no failure of a stop
+			p.Log.Warn().Err(err).Msg("that this process stops was not said")
+		}
+		return nil
+	})
 	p.Life.Run(ctx, "heartbeat", step.New(p.Clock, p.Part("heartbeat"), step.Config{}, h).Run)
 	return nil
 }

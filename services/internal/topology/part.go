@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/curfew-project/curfew/services/internal/child"
@@ -90,7 +91,8 @@ func (p *Program) Stop(ctx context.Context) error {
 		return nil
 	}
 	err := p.child.Stop(ctx, stopWithin)
-	if code := p.ExitCode(); err == nil && code != 0 {
+	// A process that has only just begun does not listen for the signal yet.
+	if code := p.ExitCode(); err == nil && code != 0 && !p.child.EndedBy(syscall.SIGTERM) {
 		err = fmt.Errorf("it ended with code %d", code)
 	}
 	if err != nil {

@@ -173,9 +173,6 @@ func collect[T any](ctx context.Context, r reader, scan pgx.RowToFunc[T], query 
 	return pgx.CollectRows(rows, scan)
 }
 
-// readTries: a pool may hold as many dead connections as it has.
-const readTries = 3
-
 // read runs do with a connection that sees everything that was committed
 // before; on another one where the first turns out to be dead.
 func (s *Store) read(ctx context.Context, act string, do func(context.Context, reader) error) error {
@@ -184,9 +181,10 @@ func (s *Store) read(ctx context.Context, act string, do func(context.Context, r
 		defer s.calls.Done()
 		ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 		defer cancel()
+		// After a restart of the server a pool holds nothing but dead connections.
 		for try := 1; ; try++ {
 			err = s.readOnce(ctx, do)
-			if err == nil || try == readTries || ctx.Err() != nil || !errors.Is(err, errBroken) {
+			if err == nil || try > s.cfg.Readers || ctx.Err() != nil || !errors.Is(err, errBroken) {
 				break
 			}
 		}
