@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -175,6 +176,23 @@ func TestOwnLeases(t *testing.T) {
 		}
 	}
 	w.ok(w.as(mine, "LIST", "sys/leases/lookup/auth", ""), 404)
+	w.ok(w.as(mine, "LIST", "sys/leases/lookup?after=database/", ""), 404)
+	for range 3 {
+		creds(mine)
+	}
+	var paged []string
+	for after := ""; ; after = paged[len(paged)-1] {
+		r := w.as(mine, "LIST", "sys/leases/lookup/database/creds/readonly?limit=2&after="+after, "")
+		if r.code == 404 {
+			break
+		}
+		for _, key := range w.ok(r, 200).envelope(t).Data["keys"].([]any) {
+			paged = append(paged, key.(string))
+		}
+	}
+	if len(paged) != 4 || !slices.IsSorted(paged) || !slices.Contains(paged, own[strings.LastIndex(own, "/")+1:]) {
+		t.Errorf("by pages: %v", paged)
+	}
 	w.ok(w.as(mine, "PUT", "sys/leases/lookup", body(own)), 200)
 	w.ok(w.as(mine, "PUT", "sys/leases/renew", body(own)), 200)
 	w.ok(w.as(mine, "PUT", "sys/leases/renew/"+own, ""), 200)
@@ -434,4 +452,53 @@ func TestAppRoleLogin(t *testing.T) {
 	w.ok(w.do("DELETE", "sys/auth/approle", ""), 204)
 	w.ok(w.as(token, "GET", "auth/token/lookup-self", ""), 403)
 	w.refused(login("", "auth/approle/login", role, again), 403, "permission denied")
+}
+
+// Whoever has no token cannot fill the store with events: logins that fail are
+// on record one by one up to a rate, then as counts (D6).
+func TestFailedLoginsAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *issuer.Config) { c.DeniedPerSecond = 1 })
+	w.ok(w.do("POST", "sys/auth/approle", `{"type":"approle"}`), 204)
+	began := time.Now()
+	const all = 100
+	for range all {
+		w.ok(w.as("", "PUT", "auth/approle/login", `{"role_id":"x","secret_id":"y"}`), 400)
+	}
+	most := int(time.Since(began)/time.Second) + 2
+	single := 0
+	for _, e := range w.events(event.RequestServed) {
+		if e.Data.Path == "auth/approle/login" {
+			single++
+		}
+	}
+	if single == 0 || single > most {
+		t.Errorf("%d of %d failed logins are events of their own, want at most %d", single, all, most)
+	}
+	w.run()
+	eventually(t, "the others are counted", func() bool {
+		n := 0
+		for _, e := range w.events(event.RequestDenied) {
+			n += e.Data.Count
+		}
+		return n == all-single
+	})
+}
+
+// What a crash leaves of a disabling is taken up within moments: the tokens that
+// the method gave are valid until then (A3).
+func TestDisablingIsFinished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run() // not what a start does
+	w.ok(w.do("POST", "sys/auth/approle", `{"type":"approle"}`), 204)
+	w.ok(w.do("POST", "auth/approle/role/app", `{"bind_secret_id":false,"token_bound_cidrs":"127.0.0.1","secret_id_bound_cidrs":"127.0.0.1"}`), 204)
+	role := w.ok(w.do("GET", "auth/approle/role/app/role-id", ""), 200).envelope(t).Data["role_id"].(string)
+	token := w.ok(w.as("", "PUT", "auth/approle/login", `{"role_id":"`+role+`"}`), 200).envelope(t).Auth.ClientToken
+	w.ok(w.as(token, "GET", "auth/token/lookup-self", ""), 200)
+	m, err := w.fake.Entry(t.Context(), store.KindAuth, "approle/")
+	must(t, err)
+	_, err = w.fake.Write(t.Context(), store.Write{Withdrawals: []store.Ref{{Kind: m.Kind, ID: m.ID}}}) // and no further
+	must(t, err)
+	eventually(t, "the token is revoked", func() bool { return w.as(token, "GET", "auth/token/lookup-self", "").code == 403 })
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
-const suspendedText = "the store has lost what was committed to it, as after going back to an older copy: " +
-	"nothing is issued or renewed until it has recovered from the audit log; see sys/installation"
+const suspendedText = "the store is suspended: it has lost commits, or its server was started and nobody has compared it with the audit log since; " +
+	"nothing is issued or renewed until that is done; see sys/installation"
 
 // resume ends a suspension in which nothing was lost.
 func (w *world) resume() {

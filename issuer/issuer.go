@@ -160,7 +160,8 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
 			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
 		}),
-		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies, &sweep{methods}),
+		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies,
+			&sweep{"auth disabling", finishEvery, methods.Finish}, &sweep{"auth tidy", tidyEvery, methods.Tidy}),
 	}, nil
 }
 
@@ -193,17 +194,23 @@ func (i *Issuer) RootToken(ctx context.Context, text secret.Value, by lease.Acto
 	return i.tokens.Root(ctx, text, by)
 }
 
-// sweepEvery is how often what auth methods leave behind is tidied up.
-const sweepEvery = time.Hour
+const (
+	// finishEvery is how soon what a crash left of disabling an auth method is
+	// taken up: its tokens are valid until then.
+	finishEvery = time.Second
+	// tidyEvery is how often auth methods forget what has ended.
+	tidyEvery = time.Hour
+)
 
-// sweep finishes disabling auth methods and forgets what has ended. Every issuer
-// may do it.
-type sweep struct{ methods *auth.Table }
+// sweep is a step that every issuer may do.
+type sweep struct {
+	name  string
+	every time.Duration
+	do    func(context.Context) error
+}
 
 // Name implements [step.Step].
-func (*sweep) Name() string { return "auth" }
+func (s *sweep) Name() string { return s.name }
 
 // Do implements [step.Step].
-func (s *sweep) Do(ctx context.Context) (time.Duration, error) {
-	return sweepEvery, s.methods.Sweep(ctx)
-}
+func (s *sweep) Do(ctx context.Context) (time.Duration, error) { return s.every, s.do(ctx) }

@@ -34,7 +34,7 @@ func Current(ctx context.Context, s store.Entries) ([]string, error) {
 
 // Raise adds a reason for doubt; one that stands already is not added again.
 func Raise(ctx context.Context, s store.Entries, reason string) error {
-	err := change(ctx, s, func() (store.Write, error) { return Raising(ctx, s, reason) })
+	err := store.Change(ctx, s, func() (store.Write, error) { return Raising(ctx, s, reason) })
 	if err != nil {
 		return fmt.Errorf("raise doubt: %w", err)
 	}
@@ -72,7 +72,7 @@ func doubted(reason string) event.Event {
 // not remember its last marks. also are events that share the commit, such as
 // the request's. It reports whether there was a doubt.
 func Confirm(ctx context.Context, s store.Entries, by lease.Actor, also ...event.Event) (doubted bool, err error) {
-	err = change(ctx, s, func() (store.Write, error) {
+	err = store.Change(ctx, s, func() (store.Write, error) {
 		w := store.Write{Events: also}
 		doubted = false
 		contested, err := Contested(ctx, s)

@@ -9,9 +9,6 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 )
 
-// tries bounds how often a change that met another is made anew.
-const tries = 10
-
 // read decodes an entry; found is false where there is none.
 func read(ctx context.Context, s store.Entries, key string, into any) (e store.Entry, found bool, err error) {
 	e, err = s.Entry(ctx, store.KindSystem, key)
@@ -57,19 +54,4 @@ func encoded(e store.Entry, v any) (store.Entry, error) {
 	}
 	e.Value = value
 	return e, nil
-}
-
-// change commits what making returns, made anew where it met another change.
-func change(ctx context.Context, s store.Entries, making func() (store.Write, error)) error {
-	for try := 1; ; try++ {
-		w, err := making()
-		if err != nil || len(w.Puts)+len(w.Deletes)+len(w.Events) == 0 {
-			return err
-		}
-		_, err = s.Write(ctx, w)
-		met := errors.Is(err, store.ErrRevision) || errors.Is(err, store.ErrExists)
-		if !met || try == tries {
-			return err
-		}
-	}
 }

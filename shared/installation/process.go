@@ -32,7 +32,7 @@ type Process struct {
 // Beat commits what a process says of itself, and forgets those that have said
 // nothing for [Forgotten].
 func Beat(ctx context.Context, s store.Entries, p Process) error {
-	err := change(ctx, s, func() (store.Write, error) {
+	err := store.Change(ctx, s, func() (store.Write, error) {
 		var w store.Write
 		known, entries, err := all[Process](ctx, s, processPrefix)
 		if err != nil {

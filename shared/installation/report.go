@@ -29,7 +29,7 @@ type Strays struct {
 
 // ReportStrays replaces the report of a target; none takes it away.
 func ReportStrays(ctx context.Context, s store.Entries, target string, found Strays) error {
-	err := change(ctx, s, func() (store.Write, error) {
+	err := store.Change(ctx, s, func() (store.Write, error) {
 		var before Strays
 		e, there, err := read(ctx, s, strayPrefix+target, &before)
 		switch {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -122,4 +123,23 @@ type Write struct {
 	// Deletes remove for good; unknown ones are ignored.
 	Deletes []Ref
 	Events  []event.Event
+}
+
+// changeTries bounds how often a change that met another is made anew.
+const changeTries = 10
+
+// Change commits what making returns, made anew where it met another change of
+// the same entries (ErrRevision, ErrExists). An empty Write is not committed.
+func Change(ctx context.Context, s Entries, making func() (Write, error)) error {
+	for try := 1; ; try++ {
+		w, err := making()
+		if err != nil || len(w.Puts)+len(w.Withdrawals)+len(w.Deletes)+len(w.Events) == 0 {
+			return err
+		}
+		_, err = s.Write(ctx, w)
+		met := errors.Is(err, ErrRevision) || errors.Is(err, ErrExists)
+		if !met || try == changeTries {
+			return err
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/secret"
 )
 
 // CapabilitiesSelf serves POST sys/capabilities-self.
@@ -18,15 +19,19 @@ func (d *Desk) CapabilitiesSelf(ctx context.Context, r *request.Request) (*wire.
 
 // Capabilities serves POST sys/capabilities, of the token that is named.
 func (d *Desk) Capabilities(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	return d.capabilitiesOf(ctx, r, "token", func(text string) (string, string) { return text, "" })
+	return d.capabilitiesOf(ctx, r, "token", func(text string) ([]string, error) {
+		return d.tokens.PoliciesOf(ctx, secret.New(text))
+	})
 }
 
 // CapabilitiesAccessor serves POST sys/capabilities-accessor.
 func (d *Desk) CapabilitiesAccessor(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	return d.capabilitiesOf(ctx, r, "accessor", func(accessor string) (string, string) { return "", accessor })
+	return d.capabilitiesOf(ctx, r, "accessor", func(accessor string) ([]string, error) {
+		return d.tokens.PoliciesByAccessor(ctx, accessor)
+	})
 }
 
-func (d *Desk) capabilitiesOf(ctx context.Context, r *request.Request, field string, as func(string) (text, accessor string)) (*wire.Answer, error) {
+func (d *Desk) capabilitiesOf(ctx context.Context, r *request.Request, field string, find func(string) ([]string, error)) (*wire.Answer, error) {
 	value, err := r.Fields().String(field)
 	if err != nil {
 		return nil, err
@@ -34,8 +39,7 @@ func (d *Desk) capabilitiesOf(ctx context.Context, r *request.Request, field str
 	if value == "" {
 		return nil, wire.Invalid("no %s provided", field)
 	}
-	text, accessor := as(value)
-	names, err := d.tokens.PoliciesOf(ctx, text, accessor)
+	names, err := find(value)
 	if err != nil {
 		return nil, err
 	}

@@ -34,8 +34,6 @@ const (
 	askEvery = 250 * time.Millisecond
 	// kept bounds the sets of policies that are kept compiled.
 	kept = 1024
-	// tries bounds how often a change that met another is made anew.
-	tries = 10
 )
 
 // Book is the policies of the installation.
@@ -43,6 +41,7 @@ type Book struct {
 	store Store
 	clock clock.Clock
 	log   zerolog.Logger
+	root  *policy.ACL
 
 	mu         sync.Mutex
 	asked      time.Time // when the store was last asked, before its answer
@@ -52,7 +51,7 @@ type Book struct {
 
 // NewBook returns the policies that the store has.
 func NewBook(s Store, c clock.Clock, log zerolog.Logger) *Book {
-	return &Book{store: s, clock: c, log: log, acls: map[string]*policy.ACL{}}
+	return &Book{store: s, clock: c, log: log, root: policy.New(policy.Root()), acls: map[string]*policy.ACL{}}
 }
 
 // Name implements [step.Step].
@@ -86,7 +85,7 @@ func (b *Book) ask(ctx context.Context) (int64, error) {
 // ACL is what the named policies allow together.
 func (b *Book) ACL(ctx context.Context, names []string) (*policy.ACL, error) {
 	if slices.Contains(names, policy.RootName) {
-		return policy.New(policy.Root()), nil
+		return b.root, nil
 	}
 	key := strings.Join(names, "\x00") // sorted by whoever made the token
 	b.mu.Lock()
@@ -128,8 +127,7 @@ func (b *Book) ACL(ctx context.Context, names []string) (*policy.ACL, error) {
 
 // record is a policy as the store has it.
 type record struct {
-	Text     string    `json:"text"`
-	Modified time.Time `json:"modified"`
+	Text string `json:"text"`
 }
 
 // read returns a policy as it was written. The default one is there until it is
@@ -147,7 +145,6 @@ func (b *Book) read(ctx context.Context, name string) (r record, e store.Entry, 
 	if err := json.Unmarshal(e.Value, &r); err != nil {
 		return r, e, fmt.Errorf("decode policy %q: %w", name, err)
 	}
-	r.Modified = e.ChangedAt
 	return r, e, nil
 }
 
@@ -184,35 +181,30 @@ func (b *Book) policy(ctx context.Context, name string) (*policy.Policy, error) 
 	return p, nil
 }
 
-// change commits what making returns and the next generation, made anew where
-// it met another change.
+// change commits what making returns and the next generation.
 func (b *Book) change(ctx context.Context, making func() (store.Write, error)) error {
-	for try := 1; ; try++ {
+	err := store.Change(ctx, b.store, func() (store.Write, error) {
 		w, err := making()
 		if err != nil {
-			return err
+			return w, err
 		}
 		e, err := b.store.Entry(ctx, store.KindSystem, generationKey)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("read the generation of policies: %w", err)
+			return w, fmt.Errorf("read the generation of policies: %w", err)
 		}
 		e.Kind, e.Key, e.Value = store.KindSystem, generationKey, []byte("{}")
 		w.Puts = append(w.Puts, e)
-		_, err = b.store.Write(ctx, w)
-		if (errors.Is(err, store.ErrRevision) || errors.Is(err, store.ErrExists)) && try < tries {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("write policy: %w", err)
-		}
-		_, err = b.ask(ctx)
-		if err != nil { // nothing older counts here: the next request asks again
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.asked = time.Time{}
-		}
-		return nil
+		return w, nil
+	})
+	if err != nil {
+		return fmt.Errorf("write policy: %w", err)
 	}
+	if _, err := b.ask(ctx); err != nil { // nothing older counts here: the next request asks again
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.asked = time.Time{}
+	}
+	return nil
 }
 
 // put keeps a policy.

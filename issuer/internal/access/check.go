@@ -14,6 +14,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -28,11 +29,10 @@ type Desk struct {
 	existing Existing
 }
 
-// Tokens finds tokens for whoever asks about another's.
+// Tokens finds the policies of others' tokens; one that is not valid is a 403.
 type Tokens interface {
-	// PoliciesOf returns those of the token with a text, or of an accessor where
-	// text is empty; a 400 or 403 where there is none.
-	PoliciesOf(ctx context.Context, text, accessor string) ([]string, error)
+	PoliciesOf(ctx context.Context, text secret.Value) ([]string, error)
+	PoliciesByAccessor(ctx context.Context, accessor string) ([]string, error)
 }
 
 // New returns the desk.
@@ -82,16 +82,20 @@ func (d *Desk) decide(ctx context.Context, r *request.Request, names []string) (
 		return acl.Allows(q), nil
 	}
 	q.Operation = policy.Update
-	decision := acl.Allows(q)
+	update := acl.Allows(q)
+	q.Operation = policy.Create
+	create := acl.Allows(q)
+	if update.Allowed == create.Allowed { // then it is all the same, and nothing is looked for
+		return update, nil
+	}
 	exists, known, err := d.existing(ctx, r)
-	if err != nil {
-		return decision, fmt.Errorf("look for what would be written: %w", err)
+	switch {
+	case err != nil:
+		return update, fmt.Errorf("look for what would be written: %w", err)
+	case known && !exists:
+		return create, nil
 	}
-	if known && !exists {
-		q.Operation = policy.Create
-		decision = acl.Allows(q)
-	}
-	return decision, nil
+	return update, nil
 }
 
 // own reports whether r is about a lease that the caller's token created, or

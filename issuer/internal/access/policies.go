@@ -72,8 +72,8 @@ func (d *Desk) ReadPolicy(ctx context.Context, _ *request.Request, name string) 
 		"name": name, "policy": r.Text, "version": max(e.Revision, 1), "cas_required": false,
 		"allow_slashes_in_identity_templates": false, "allow_wildcards_in_identity_templates": false,
 	}
-	if !r.Modified.IsZero() {
-		data["modified"] = wire.Stamp(r.Modified)
+	if !e.ChangedAt.IsZero() {
+		data["modified"] = wire.Stamp(e.ChangedAt)
 	}
 	return wire.OK(data), nil
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
-	"github.com/curfew-project/curfew/shared/store"
 )
 
 // ops are the operations of a path.
@@ -158,11 +156,7 @@ func (a *API) logIn(ctx context.Context, r *request.Request) (*wire.Answer, erro
 	if err != nil {
 		return nil, err
 	}
-	answer, err := a.Tokens.Login(ctx, r, in)
-	if errors.Is(err, store.ErrWithdrawn) {
-		return nil, wire.Denied()
-	}
-	return answer, err
+	return a.Tokens.Login(ctx, r, in)
 }
 
 // shownMounts serves GET sys/internal/ui/mounts: what the caller reaches.

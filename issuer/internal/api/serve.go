@@ -114,13 +114,13 @@ func (e *exchange) protected(ctx context.Context, path string) {
 		e.refuse(cause(err, wire.Sealed()))
 		return
 	}
-	login, err := e.login(ctx, path)
-	if err != nil {
+	var err error
+	if e.tokenless, err = e.login(ctx, path); err != nil {
+		a.Recorder.Count(address, fault.Of(err, e.id).Status)
 		e.refuse(err)
 		return
 	}
-	if login {
-		e.tokenless = true
+	if e.tokenless {
 		e.req = &request.Request{ID: e.id, Path: path, Operation: engine.Write, Actor: lease.Actor{Name: "login", Address: address, RequestID: e.id}}
 		e.serve(ctx)
 		return
@@ -243,7 +243,8 @@ func (e *exchange) answer(ctx context.Context) (*wire.Answer, error) {
 func (e *exchange) recordFailure(ctx context.Context, err error) {
 	w := fault.Of(err, e.id)
 	if !issuing.Recorded(err) {
-		if w.Status == http.StatusForbidden {
+		// Whoever has no token must not be able to fill the store with events.
+		if w.Status == http.StatusForbidden || e.tokenless {
 			e.api.Recorder.Denied(ctx, e.req, w.Status)
 		} else if lost := e.api.Recorder.Served(ctx, e.req, w.Status); lost != nil {
 			e.api.Recorder.Count(e.req.Actor.Address, w.Status)

@@ -63,7 +63,7 @@ func TestFaultyDisable(t *testing.T) {
 						t.Error("a disabled mount lets somebody in")
 					}
 					must(t, w.disable("approle"))
-					must(t, w.table.Sweep(t.Context()))
+					must(t, w.table.Finish(t.Context()))
 					w.nothingLeft()
 					if len(w.revoker.asked) == 0 || w.revoker.early {
 						t.Error("its tokens were not revoked after the withdrawal")
@@ -81,11 +81,11 @@ func TestSweepRevokesAgain(t *testing.T) {
 	must(t, w.enable("approle", recorded))
 	w.revoker.fail = errors.New("no store")
 	must(t, w.disable("approle"))
-	if err := w.table.Sweep(t.Context()); err == nil || len(w.entries(store.KindAuth)) != 1 {
+	if err := w.table.Finish(t.Context()); err == nil || len(w.entries(store.KindAuth)) != 1 {
 		t.Fatalf("given up: %v", err)
 	}
 	w.revoker.fail = nil
-	must(t, w.table.Sweep(t.Context()))
+	must(t, w.table.Finish(t.Context()))
 	w.nothingLeft()
 }
 

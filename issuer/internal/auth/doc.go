@@ -31,6 +31,6 @@
 // | the commit of a withdrawal, outcome unknown | an error; asked again it is done, or is "no mount" |
 // | revoking or clearing after the withdrawal | 204: nobody can log in; the sweep goes on |
 //
-// Who calls: the API (sys/auth, auth/…, logins) and whoever runs [Table.Sweep]
-// from time to time.
+// Who calls: the API (sys/auth, auth/…, logins), and steps of each issuer:
+// [Table.Finish] each second, [Table.Tidy] each hour.
 package auth

@@ -125,12 +125,12 @@ func TestLockoutTidy(t *testing.T) {
 	w.role()
 	refused(t, w.login("wrong"), 400, "invalid")
 	w.clock.Advance(15*time.Minute - 1)
-	must(t, w.table.Sweep(t.Context()))
+	must(t, w.table.Tidy(t.Context()))
 	if n := len(w.entries(store.KindLockout)); n != 1 {
 		t.Errorf("%d counts, want the one that is not over", n)
 	}
 	w.clock.Advance(1)
-	must(t, w.table.Sweep(t.Context()))
+	must(t, w.table.Tidy(t.Context()))
 	if n := len(w.entries(store.KindLockout)); n != 0 {
 		t.Errorf("%d counts that are over", n)
 	}

@@ -280,19 +280,22 @@ func (t *Table) finish(ctx context.Context, m Mount, by lease.Actor) error {
 	return nil
 }
 
-// Sweep completes every disabling that was begun, and has each method remove
-// what nobody can use any more. It goes on after a failure and returns all.
-func (t *Table) Sweep(ctx context.Context) error {
-	var errs error
-	disabling, err := t.All(ctx, true)
-	errs = errors.Join(errs, err)
+// Finish completes every disabling that was begun and not completed, as where a
+// process ended in between (A3). It goes on after a failure and returns all.
+func (t *Table) Finish(ctx context.Context) error {
+	disabling, errs := t.All(ctx, true)
 	for _, m := range disabling {
 		if err := t.finish(ctx, m, lease.System(lease.ActorMount)); err != nil {
 			errs = errors.Join(errs, fmt.Errorf("finish disabling %s: %w", m.Path, err))
 		}
 	}
-	live, err := t.All(ctx, false)
-	errs = errors.Join(errs, err)
+	return errs
+}
+
+// Tidy has each method remove what nobody can use any more. It goes on after a
+// failure and returns all.
+func (t *Table) Tidy(ctx context.Context) error {
+	live, errs := t.All(ctx, false)
 	for _, m := range live {
 		if method, ok := t.methods[m.Type]; ok {
 			if err := method.Tidy(ctx, m); err != nil {

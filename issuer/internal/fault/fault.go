@@ -39,8 +39,8 @@ func Of(err error, requestID string) *wire.Error {
 // suspended says what a client cannot have now, and where a person looks (A7).
 // A recovery takes seconds, or needs a person: neither is worth a busy client.
 func suspended(err error) *wire.Error {
-	w := wire.Unavailable(err, "the store has lost what was committed to it, as after going back to an older copy: "+
-		"nothing is issued or renewed until it has recovered from the audit log; see sys/installation")
+	w := wire.Unavailable(err, "the store is suspended: it has lost commits, or its server was started and nobody has compared it with the audit log since; "+
+		"nothing is issued or renewed until that is done; see sys/installation")
 	w.RetryAfter = suspendedRetry
 	return w
 }

@@ -40,8 +40,8 @@ func TestOf(t *testing.T) {
 		{context.DeadlineExceeded, 503, "the request took too long: try again", true},
 		{errors.New("secret detail"), 500, "internal error: see the server's log for request id", false},
 		{
-			store.ErrSuspended, 503, "the store has lost what was committed to it, as after going back to an older copy: " +
-				"nothing is issued or renewed until it has recovered from the audit log; see sys/installation", true,
+			store.ErrSuspended, 503, "the store is suspended: it has lost commits, or its server was started and nobody has compared it with the audit log since; " +
+				"nothing is issued or renewed until that is done; see sys/installation", true,
 		},
 		{store.ErrUnknown, 500, "internal error: see the server's log for request id", false},
 	} {

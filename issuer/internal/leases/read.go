@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
@@ -125,26 +126,41 @@ func (b *Book) children(ctx context.Context, prefix, after string, limit int) ([
 	return keys[:min(len(keys), limit)], nil
 }
 
-// own lists as children does, of the leases that a token created.
+// own lists as children does, of the leases that a token created. Below an
+// element that is listed nothing more is read.
 func (b *Book) own(token lease.ID) func(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	return func(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+		q := store.Query{
+			Token: token, Kind: lease.Secret, Prefix: prefix, States: open(), Limit: page,
+			After: lease.ID(prefix + after),
+		}
+		if strings.HasSuffix(after, "/") {
+			q.After = behind(prefix + after)
+		}
 		var keys []string
-		q := store.Query{Token: token, Kind: lease.Secret, Prefix: prefix, States: open()}
-		err := b.each(ctx, q, func(page []lease.Lease) error {
-			for _, l := range page {
+		for len(keys) < limit {
+			found, err := b.store.Find(ctx, q)
+			if err != nil {
+				return nil, fmt.Errorf("list leases: %w", err)
+			}
+			jumped := false
+			for _, l := range found {
 				key, _, inner := strings.Cut(string(l.ID)[len(prefix):], "/")
-				if inner {
+				if q.After = l.ID; inner {
 					key += "/"
+					q.After, jumped = behind(prefix+key), true
 				}
-				if key > after && (len(keys) == 0 || keys[len(keys)-1] != key) {
-					keys = append(keys, key)
+				if keys = append(keys, key); jumped {
+					break
 				}
 			}
-			return nil
-		})
-		// By id "a/b" comes before "a-b/": elements are put in order here.
-		slices.Sort(keys)
-		keys = slices.Compact(keys)
-		return keys[:min(len(keys), limit)], err
+			if !jumped && len(found) < page {
+				break
+			}
+		}
+		return keys[:min(len(keys), limit)], nil
 	}
 }
+
+// behind is after every id that begins with prefix.
+func behind(prefix string) lease.ID { return lease.ID(prefix + string(utf8.MaxRune)) }

@@ -10,16 +10,18 @@ import (
 	"github.com/curfew-project/curfew/shared/secret"
 )
 
-// PoliciesOf returns the names of a token's policies: of the one with a text,
-// or of an accessor where text is empty. One that is not valid is a 403.
-func (g *Registry) PoliciesOf(ctx context.Context, text, accessor string) ([]string, error) {
-	var l lease.Lease
-	var err error
-	if text != "" {
-		l, err = g.find(ctx, secret.New(text))
-	} else {
-		l, err = g.byAccessor(ctx, accessor)
-	}
+// PoliciesOf returns the names of the policies of the token with a text. One
+// that is not valid is a 403.
+func (g *Registry) PoliciesOf(ctx context.Context, text secret.Value) ([]string, error) {
+	return policiesOf(g.find(ctx, text))
+}
+
+// PoliciesByAccessor is [Registry.PoliciesOf] for the token of an accessor.
+func (g *Registry) PoliciesByAccessor(ctx context.Context, accessor string) ([]string, error) {
+	return policiesOf(g.byAccessor(ctx, accessor))
+}
+
+func policiesOf(l lease.Lease, err error) ([]string, error) {
 	if errors.Is(err, errUnknown) {
 		return nil, &wire.Error{Status: http.StatusForbidden, Messages: []string{"invalid token"}}
 	}

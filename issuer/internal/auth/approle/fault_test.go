@@ -1,6 +1,7 @@
 package approle_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -134,7 +135,7 @@ func TestFaultyDelete(t *testing.T) {
 			w.t.Error("a deleted role lets somebody in")
 		}
 		w.ok(w.do(engine.Delete, "role/app", ""))
-		if err := w.table.Sweep(w.t.Context()); err != nil {
+		if err := errors.Join(w.table.Finish(w.t.Context()), w.table.Tidy(w.t.Context())); err != nil {
 			w.t.Fatal(err)
 		}
 		for _, kind := range []store.Kind{store.KindAppRole, store.KindAppRoleID, store.KindSecretID, store.KindLockout} {

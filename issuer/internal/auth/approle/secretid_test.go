@@ -250,7 +250,7 @@ func TestTidyUntouched(t *testing.T) {
 	w.app(`{"secret_id_ttl":"10m"}`)
 	w.secret(``)
 	w.clock.Advance(10*time.Minute + approle.KeepDead)
-	if err := w.table.Sweep(t.Context()); err != nil || w.count(store.KindSecretID) != 0 {
+	if err := w.table.Tidy(t.Context()); err != nil || w.count(store.KindSecretID) != 0 {
 		t.Errorf("%d secret ids, %v", w.count(store.KindSecretID), err)
 	}
 }
