@@ -1,5 +1,5 @@
-// Package issuer is the role that speaks the Vault HTTP API: it checks tokens,
-// keeps mounts, issues credentials, and begins their revocation. It holds no
+// Package issuer is the role that speaks the Vault HTTP API: it checks tokens
+// and their policies, keeps mounts, issues credentials, and begins their revocation. It holds no
 // state that a restart would lose and needs nothing but the store, so that any
 // number of issuers serve side by side.
 //
@@ -15,6 +15,8 @@
 //     is served, and sys/installation says why (A7).
 //
 // Its parts, below internal/: api (HTTP), request and wire (what goes over the
-// connection), fault (errors to statuses), record (events of requests), tokens,
-// mounts, issuing, leases, status, operator (sys/installation). Failure tables are in their comments.
+// connection), fault (errors to statuses), record (events of requests), access
+// and policy (what a token may do), auth (how to get one), tokens, mounts,
+// issuing, leases, status, operator (sys/installation). Failure tables are in
+// their comments.
 package issuer

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/curfew-project/curfew/issuer/internal/address"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -91,8 +92,8 @@ func (in *Login) check() error {
 		return fmt.Errorf("log in: %d uses", in.Uses)
 	}
 	for _, c := range in.BoundCIDRs {
-		if _, err := network(c); err != nil {
-			return fmt.Errorf("log in: bound to: %w", err)
+		if _, ok := address.Block(c); !ok {
+			return fmt.Errorf("log in: bound to %q, which is no block of addresses", c)
 		}
 	}
 	return nil

@@ -182,6 +182,7 @@ func TestBoundCIDRs(t *testing.T) {
 		{[]string{"192.0.2.7"}, []string{"192.0.2.7"}, []string{"192.0.2.8", "::1"}},
 		{[]string{"fe80::/10"}, []string{"fe80::1%eth0"}, []string{"10.0.0.1"}},
 		{[]string{"0.0.0.0/0"}, []string{"10.0.0.1"}, []string{"::1"}},
+		{[]string{"::ffff:10.0.0.0/104"}, []string{"10.1.2.3", "::ffff:10.1.2.3"}, []string{"11.0.0.1"}},
 	} {
 		a, err := w.login(tokens.Login{Policies: []string{"a"}, BoundCIDRs: c.cidrs, Uses: len(c.yes)})
 		must(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/curfew-project/curfew/issuer/internal/address"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -89,8 +90,8 @@ var errUnknown = errors.New("no valid token")
 // Authenticate finds who bears text. A missing or invalid token is 403, and so
 // is one that is not valid at the address. A token of limited uses is used once
 // by it, whatever becomes of the request.
-func (g *Registry) Authenticate(ctx context.Context, text secret.Value, address, requestID string) (request.Caller, lease.Actor, error) {
-	actor := lease.Actor{Name: "unauthenticated", Address: address, RequestID: requestID}
+func (g *Registry) Authenticate(ctx context.Context, text secret.Value, from, requestID string) (request.Caller, lease.Actor, error) {
+	actor := lease.Actor{Name: "unauthenticated", Address: from, RequestID: requestID}
 	l, err := g.find(ctx, text)
 	if errors.Is(err, errUnknown) {
 		return request.Caller{}, actor, wire.Denied()
@@ -103,7 +104,7 @@ func (g *Registry) Authenticate(ctx context.Context, text secret.Value, address,
 		return request.Caller{}, actor, err
 	}
 	actor.Name, actor.DisplayName = l.Account, a.DisplayName
-	if !a.admits(address) {
+	if len(a.BoundCIDRs) > 0 && !address.Within(from, a.BoundCIDRs) {
 		return request.Caller{}, actor, wire.Denied()
 	}
 	if l.Uses > 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/curfew-project/curfew/issuer/internal/address"
 	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
@@ -148,7 +149,7 @@ func (*Method) admitted(r *request.Request, role role, s secretID) error {
 }
 
 func admit(r *request.Request, of string, blocks []string) error {
-	if len(blocks) == 0 || within(r.Actor.Address, blocks) {
+	if len(blocks) == 0 || address.Within(r.Actor.Address, blocks) {
 		return nil
 	}
 	return wire.Invalid("source address %q unauthorized by CIDR restrictions on the %s", r.Actor.Address, of)

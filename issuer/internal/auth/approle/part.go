@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/curfew-project/curfew/issuer/internal/address"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -250,4 +251,18 @@ func (a *Method) deletePart(p part) handler {
 		}
 		return answer, err
 	}
+}
+
+// cidrs reads a list of address blocks. They are kept as they were written.
+func cidrs(f wire.Fields, name string) ([]string, error) {
+	list, err := f.Strings(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range list {
+		if _, ok := address.Block(text); !ok {
+			return nil, wire.Invalid("invalid CIDR blocks: %s has %q", name, text)
+		}
+	}
+	return list, nil
 }

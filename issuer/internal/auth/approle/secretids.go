@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/curfew-project/curfew/issuer/internal/address"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -136,7 +137,7 @@ func wanted(f wire.Fields, role role) (s secretID, err error) {
 	if s.TokenCIDRs, err = cidrs(f, "token_bound_cidrs"); err != nil {
 		return s, err
 	}
-	if !covers(role.CIDRs, s.CIDRs) || !covers(role.Token.CIDRs, s.TokenCIDRs) {
+	if !address.Covers(role.CIDRs, s.CIDRs) || !address.Covers(role.Token.CIDRs, s.TokenCIDRs) {
 		return s, wire.Invalid("the CIDR blocks on the secret ID are not a subset of those on the role")
 	}
 	s.Uses = role.Uses

@@ -1,29 +1,16 @@
-package approle
+// Package address compares the addresses that requests come from with the blocks
+// that tokens and secret ids are bound to. What cannot be read is in no block and
+// covers nothing. An IPv4 address and its form inside IPv6 are the same.
+package address
 
 import (
 	"net/netip"
 	"strings"
-
-	"github.com/curfew-project/curfew/issuer/internal/wire"
 )
 
-// cidrs reads a list of address blocks; a bare address is a block of one. They
-// are kept as they were written.
-func cidrs(f wire.Fields, name string) ([]string, error) {
-	list, err := f.Strings(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, text := range list {
-		if _, ok := block(text); !ok {
-			return nil, wire.Invalid("invalid CIDR blocks: %s has %q", name, text)
-		}
-	}
-	return list, nil
-}
-
-// block reads one address block.
-func block(text string) (netip.Prefix, bool) {
+// Block reads a block in CIDR notation (RFC 4632); a bare address is a block of
+// one.
+func Block(text string) (netip.Prefix, bool) {
 	if !strings.Contains(text, "/") {
 		a, err := netip.ParseAddr(text)
 		if err != nil || a.Zone() != "" {
@@ -43,25 +30,25 @@ func block(text string) (netip.Prefix, bool) {
 	return p.Masked(), true
 }
 
-// within reports whether address is in one of the blocks; an address that
+// Within reports whether address is in one of the blocks; an address that
 // cannot be read is in none.
-func within(address string, blocks []string) bool {
+func Within(address string, blocks []string) bool {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
 		return false
 	}
 	a = a.Unmap().WithZone("")
 	for _, text := range blocks {
-		if p, ok := block(text); ok && p.Contains(a) {
+		if p, ok := Block(text); ok && p.Contains(a) {
 			return true
 		}
 	}
 	return false
 }
 
-// covers reports whether each inner block lies in an outer one. No outer blocks
+// Covers reports whether each inner block lies in an outer one. No outer blocks
 // are no restriction.
-func covers(outer, inner []string) bool {
+func Covers(outer, inner []string) bool {
 	if len(outer) == 0 {
 		return true
 	}
@@ -74,12 +61,12 @@ func covers(outer, inner []string) bool {
 }
 
 func covered(outer []string, inner string) bool {
-	in, ok := block(inner)
+	in, ok := Block(inner)
 	if !ok {
 		return false
 	}
 	for _, text := range outer {
-		if p, ok := block(text); ok && p.Bits() <= in.Bits() && p.Contains(in.Addr()) {
+		if p, ok := Block(text); ok && p.Bits() <= in.Bits() && p.Contains(in.Addr()) {
 			return true
 		}
 	}
