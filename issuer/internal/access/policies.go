@@ -119,7 +119,7 @@ func (d *Desk) WritePolicy(ctx context.Context, r *request.Request, name string)
 	if err != nil {
 		return nil, err
 	}
-	return &wire.Answer{Status: http.StatusNoContent, Recorded: true}, nil
+	return wire.Done(), nil
 }
 
 // DeletePolicy serves DELETE of both. Tokens keep the name: it allows nothing,
@@ -133,5 +133,5 @@ func (d *Desk) DeletePolicy(ctx context.Context, r *request.Request, name string
 	if err != nil {
 		return nil, err
 	}
-	return &wire.Answer{Status: http.StatusNoContent, Recorded: true}, nil
+	return wire.Done(), nil
 }

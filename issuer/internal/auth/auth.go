@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/curfew-project/curfew/issuer/internal/mount"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
@@ -42,18 +42,6 @@ type Method interface {
 	Disabled(ctx context.Context, m Mount) error
 }
 
-// Store is what the table needs of the store.
-type Store interface {
-	Entry(ctx context.Context, kind store.Kind, key string) (store.Entry, error)
-	List(ctx context.Context, kind store.Kind, prefix, after string, withdrawn bool, limit int) ([]store.Entry, error)
-	Write(ctx context.Context, w store.Write) ([]store.Entry, error)
-}
-
-// Revoker begins the revocation of every lease that a query selects.
-type Revoker interface {
-	RevokeAll(ctx context.Context, q store.Query, by lease.Actor, reason string) (int, error)
-}
-
 // Config of a [Table]; all of it is needed.
 type Config struct {
 	System  lease.TTLs // the farthest level of limits
@@ -62,16 +50,17 @@ type Config struct {
 
 // Table is all auth mounts.
 type Table struct {
-	store   Store
-	revoker Revoker
+	shelf   mount.Shelf
+	revoker mount.Revoker
 	methods map[string]Method
 	log     zerolog.Logger
 	cfg     Config
 }
 
 // New returns the table; methods are what can be enabled.
-func New(s Store, r Revoker, methods []Method, log zerolog.Logger, cfg Config) *Table {
-	t := &Table{store: s, revoker: r, methods: map[string]Method{}, log: log, cfg: cfg}
+func New(s mount.Store, r mount.Revoker, methods []Method, log zerolog.Logger, cfg Config) *Table {
+	shelf := mount.Shelf{Store: s, Kind: store.KindAuth, Table: "auth-table", Noun: "auth mount"}
+	t := &Table{shelf: shelf, revoker: r, methods: map[string]Method{}, log: log, cfg: cfg}
 	for _, m := range methods {
 		t.methods[m.Type()] = m
 	}
@@ -88,21 +77,11 @@ type Mount struct {
 
 // Settings are what the store keeps of an auth mount.
 type Settings struct {
-	Type        string            `json:"type"`
-	Accessor    string            `json:"accessor"`
-	Description string            `json:"description,omitempty"`
-	DefaultTTL  time.Duration     `json:"default_lease_ttl,omitempty"`
-	MaxTTL      time.Duration     `json:"max_lease_ttl,omitempty"`
-	TokenType   string            `json:"token_type,omitempty"`
-	Visibility  string            `json:"listing_visibility,omitempty"`
-	Options     map[string]string `json:"options,omitempty"`
-	Local       bool              `json:"local,omitempty"`
-	SealWrap    bool              `json:"seal_wrap,omitempty"`
-	Lockout     LockoutConfig     `json:"lockout,omitzero"` // what differs from the server's
+	mount.Settings
+	TokenType  string        `json:"token_type,omitempty"`
+	Visibility string        `json:"listing_visibility,omitempty"`
+	Lockout    LockoutConfig `json:"lockout,omitzero"` // what differs from the server's
 }
-
-// TTLs is the mount's level of limits.
-func (m *Mount) TTLs() lease.TTLs { return lease.TTLs{Default: m.DefaultTTL, Max: m.MaxTTL} }
 
 // Ref names the incarnation for a guard.
 func (m *Mount) Ref() store.Ref { return store.Ref{Kind: store.KindAuth, ID: m.ID} }
@@ -123,37 +102,18 @@ func decode(e store.Entry) (Mount, error) {
 	return m, nil
 }
 
-const (
-	// maxDepth bounds the elements of a mount's path, and with it the look-ups
-	// of a request that may come from anybody.
-	maxDepth = 8
-	// page is how many entries one call reads.
-	page = 500
-)
-
 // Resolve finds the mount that serves path, which begins with auth/, and what
 // remains of path below it. token/ is not served from here.
 func (t *Table) Resolve(ctx context.Context, path string) (Mount, string, error) {
-	key, rest := "", strings.TrimPrefix(path, Root)
-	for range maxDepth {
-		element, after, inner := strings.Cut(rest, "/")
-		key, rest = key+element+"/", after
-		if element == "" || key == tokenKey {
-			break
-		}
-		e, err := t.store.Entry(ctx, store.KindAuth, key)
-		if err == nil {
-			m, err := decode(e)
-			return m, rest, err
-		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return Mount{}, "", fmt.Errorf("find auth mount: %w", err)
-		}
-		if !inner {
-			break
-		}
+	e, rest, err := t.shelf.Find(ctx, strings.TrimPrefix(path, Root), func(key string) bool { return key == tokenKey })
+	if errors.Is(err, store.ErrNotFound) {
+		return Mount{}, "", wire.NoRoute(path)
 	}
-	return Mount{}, "", wire.NoRoute(path)
+	if err != nil {
+		return Mount{}, "", err
+	}
+	m, err := decode(e)
+	return m, rest, err
 }
 
 // IsLogin reports whether a write to path needs no token. It reads the store
@@ -217,24 +177,17 @@ func (t *Table) method(ctx context.Context, r *request.Request) (Mount, string, 
 // All returns every auth mount but token/, ordered by path; those that are
 // being disabled only where asked for, and then only those.
 func (t *Table) All(ctx context.Context, disabling bool) ([]Mount, error) {
-	var all []Mount
-	for after := ""; ; {
-		entries, err := t.store.List(ctx, store.KindAuth, "", after, disabling, page)
-		if err != nil {
-			return nil, fmt.Errorf("list auth mounts: %w", err)
-		}
-		for _, e := range entries {
-			m, err := decode(e)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, m)
-		}
-		if len(entries) < page {
-			return all, nil
-		}
-		after = entries[len(entries)-1].Key
+	entries, err := t.shelf.All(ctx, disabling)
+	if err != nil {
+		return nil, err
 	}
+	all := make([]Mount, len(entries))
+	for i, e := range entries {
+		if all[i], err = decode(e); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // tokenKey is the mount of the token store, which no entry stands for.
@@ -243,22 +196,15 @@ const tokenKey = "token/"
 func tokenMount() *Mount {
 	return &Mount{
 		Path: Root + tokenKey, ID: "746f6b65-6e00-4000-8000-000000000000",
-		Settings: Settings{Type: "token", Accessor: "auth_token_746f6b65", Description: "token based credentials"},
+		Settings: Settings{Settings: mount.Settings{
+			Type: "token", Accessor: "auth_token_746f6b65", Description: "token based credentials",
+		}},
 	}
 }
 
 // shape is the mount as look-ups show it.
 func (t *Table) shape(m *Mount, config map[string]any) map[string]any {
-	var options any
-	if m.Options != nil {
-		options = m.Options
-	}
-	shape := map[string]any{
-		"accessor": m.Accessor, "config": config, "description": m.Description, "external_entropy_access": false,
-		"local": m.Local, "options": options, "plugin_version": "",
-		"running_plugin_version": "v" + cmp.Or(t.cfg.Version, "0.0.0") + "+builtin.curfew", "running_sha256": "",
-		"seal_wrap": m.SealWrap, "type": m.Type, "uuid": m.ID,
-	}
+	shape := m.Shape(m.ID, t.cfg.Version, config)
 	if m.Type != "token" {
 		shape["deprecation_status"] = "supported" // stock servers say so of methods that can be enabled
 	}
@@ -266,28 +212,19 @@ func (t *Table) shape(m *Mount, config map[string]any) map[string]any {
 }
 
 // configured shows what was set at the mount itself; 0: nothing.
-func configured(m *Mount) map[string]any {
-	return common(m, map[string]any{
-		"default_lease_ttl": wire.Seconds(m.DefaultTTL), "max_lease_ttl": wire.Seconds(m.MaxTTL),
-	})
-}
+func configured(m *Mount) map[string]any { return m.show(m.Configured()) }
 
 // effective shows the limits that count for a role without any of its own.
-func (t *Table) effective(m *Mount) map[string]any {
-	grant := lease.Limits{Mount: m.TTLs(), System: t.cfg.System}.Issue(0)
-	return common(m, map[string]any{
-		"default_lease_ttl": wire.Seconds(grant.TTL), "max_lease_ttl": wire.Seconds(grant.Max),
-	})
-}
+func (t *Table) effective(m *Mount) map[string]any { return m.show(m.Effective(t.cfg.System)) }
 
-func common(m *Mount, config map[string]any) map[string]any {
-	config["force_no_cache"] = false
-	config["token_type"] = cmp.Or(m.TokenType, "default-service")
-	if m.Visibility != "" {
-		config["listing_visibility"] = m.Visibility
+// show adds what only auth mounts have.
+func (s *Settings) show(config map[string]any) map[string]any {
+	config["token_type"] = cmp.Or(s.TokenType, "default-service")
+	if s.Visibility != "" {
+		config["listing_visibility"] = s.Visibility
 	}
-	if m.Lockout != (LockoutConfig{}) {
-		config["user_lockout_config"] = m.Lockout.shape()
+	if s.Lockout != (LockoutConfig{}) {
+		config["user_lockout_config"] = s.Lockout.shape()
 	}
 	return config
 }

@@ -23,6 +23,13 @@ type LockoutConfig struct {
 	Off       bool          `json:"lockout_disable,omitempty"`
 }
 
+const (
+	// attempts at a count that lost against logins which succeeded.
+	attempts = 8
+	// page is how many entries one call reads.
+	page = 500
+)
+
 // The defaults of a [LockoutConfig].
 const (
 	DefaultLockoutThreshold = 5

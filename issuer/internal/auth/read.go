@@ -3,8 +3,8 @@ package auth
 import (
 	"context"
 	"errors"
-	"strings"
 
+	"github.com/curfew-project/curfew/issuer/internal/mount"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/store"
@@ -54,23 +54,16 @@ func (t *Table) ReadTune(ctx context.Context, _ *request.Request, path string) (
 	if err != nil {
 		return nil, err
 	}
-	data := t.effective(&m)
-	data["description"] = m.Description
-	if m.Options != nil {
-		data["options"] = m.Options
-	}
-	answer := wire.OK(data)
-	answer.Doubled = true
-	return answer, nil
+	return m.Tuned(t.effective(&m)), nil
 }
 
 // at is the mount of exactly that path below auth/.
 func (t *Table) at(ctx context.Context, path string) (Mount, error) {
-	key := strings.Trim(path, "/") + "/"
+	key := mount.Key(path)
 	if key == tokenKey {
 		return *tokenMount(), nil
 	}
-	e, err := t.store.Entry(ctx, store.KindAuth, key)
+	e, err := t.shelf.Store.Entry(ctx, store.KindAuth, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return Mount{}, wire.Invalid("No auth engine at %s", key)
 	}

@@ -2,15 +2,12 @@ package auth
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
+	"github.com/curfew-project/curfew/issuer/internal/mount"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/event"
@@ -19,12 +16,8 @@ import (
 )
 
 const (
-	// tableKey is the entry of KindSystem that every enabling edits.
-	tableKey = "auth-table"
-	// attempts at a write that lost against another one.
-	attempts = 8
 	// finishWithin bounds how long a request to disable revokes and clears by
-	// itself; the sweep goes on with the rest.
+	// itself; [Table.Finish] goes on with the rest.
 	finishWithin = 20 * time.Second
 	// withdrawn is the reason of the revocations that a disabling begins.
 	withdrawn = "auth mount was disabled"
@@ -36,48 +29,12 @@ func (t *Table) Enable(ctx context.Context, r *request.Request, path string) (*w
 	if err != nil {
 		return nil, err
 	}
-	key := strings.Trim(path, "/") + "/"
-	if strings.Count(key, "/") > maxDepth {
-		return nil, wire.Invalid("path %q has more than %d elements", key, maxDepth)
+	key := mount.Key(path)
+	free := func(ctx context.Context) error { return t.free(ctx, key) }
+	if err := t.shelf.Enable(ctx, key, s, free, events(r, key)); err != nil {
+		return nil, err
 	}
-	value, err := json.Marshal(s)
-	if err != nil {
-		return nil, fmt.Errorf("encode auth mount: %w", err)
-	}
-	for range attempts {
-		// The table is read before its mounts: whoever enables in between makes
-		// this write lose.
-		guard, err := t.table(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if err := t.free(ctx, key); err != nil {
-			return nil, err
-		}
-		_, err = t.store.Write(ctx, store.Write{
-			Puts:   []store.Entry{guard, {Kind: store.KindAuth, Key: key, Value: value}},
-			Events: events(r, key),
-		})
-		if err == nil {
-			return recorded(), nil
-		}
-		if !errors.Is(err, store.ErrRevision) && !errors.Is(err, store.ErrExists) {
-			return nil, fmt.Errorf("enable auth mount: %w", err)
-		}
-	}
-	return nil, wire.Unavailable(nil, "auth mounts are being changed by others: try again")
-}
-
-// table is the entry that orders enablings, ready to be put.
-func (t *Table) table(ctx context.Context) (store.Entry, error) {
-	e, err := t.store.Entry(ctx, store.KindSystem, tableKey)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Entry{Kind: store.KindSystem, Key: tableKey, Value: []byte("{}")}, nil
-	}
-	if err != nil {
-		return e, fmt.Errorf("read the table of auth mounts: %w", err)
-	}
-	return e, nil
+	return wire.Done(), nil
 }
 
 // free refuses a path inside, around or at another mount.
@@ -107,47 +64,18 @@ func (t *Table) wanted(f wire.Fields) (s Settings, err error) {
 	case t.methods[s.Type] == nil:
 		return s, wire.Invalid("plugin not found in the catalog: %s", s.Type)
 	}
-	if s.Description, err = f.String("description"); err != nil {
-		return s, err
-	}
-	if s.Options, err = f.StringMap("options"); err != nil {
-		return s, err
-	}
-	if s.Local, err = f.Bool("local", false); err != nil {
-		return s, err
-	}
-	if s.SealWrap, err = f.Bool("seal_wrap", false); err != nil {
-		return s, err
-	}
-	config, err := f.Object("config")
+	config, err := s.Read(f)
 	if err != nil {
 		return s, err
 	}
-	var id [4]byte
-	rand.Read(id[:]) // never fails: it ends the process
-	s.Accessor = "auth_" + s.Type + "_" + hex.EncodeToString(id[:])
+	s.Accessor = mount.NewAccessor("auth_" + s.Type)
 	return s, s.tune(config)
 }
 
-// tune sets what f names: "" leaves a limit as it is, "system" unsets it.
+// tune sets what f names.
 func (s *Settings) tune(f wire.Fields) error {
-	for name, to := range map[string]*time.Duration{"default_lease_ttl": &s.DefaultTTL, "max_lease_ttl": &s.MaxTTL} {
-		text, err := f.String(name)
-		switch {
-		case err != nil:
-			return err
-		case text == "":
-		case text == "system":
-			*to = 0
-		default:
-			if *to, err = f.Duration(name); err != nil {
-				return err
-			}
-		}
-	}
-	if s.MaxTTL > 0 && s.DefaultTTL > s.MaxTTL {
-		return wire.Invalid("lease TTL too large: default_lease_ttl %s is above max_lease_ttl %s",
-			lease.Short(s.DefaultTTL), lease.Short(s.MaxTTL))
+	if err := s.Limit(f); err != nil {
+		return err
 	}
 	if err := s.choose(f); err != nil {
 		return err
@@ -190,74 +118,50 @@ func (s *Settings) choose(f wire.Fields) error {
 // Tune serves POST sys/auth/<path>/tune. Tokens keep the limits that they
 // began with (A2).
 func (t *Table) Tune(ctx context.Context, r *request.Request, path string) (*wire.Answer, error) {
-	if strings.Trim(path, "/")+"/" == tokenKey {
+	key := mount.Key(path)
+	if key == tokenKey {
 		return nil, wire.Invalid("token/ has no limits of its own: they are in the server's configuration")
 	}
-	for range attempts {
+	err := t.shelf.Edit(ctx, func(ctx context.Context) (e store.Entry, settings any, err error) {
 		m, err := t.at(ctx, path)
-		if err != nil {
-			return nil, err
-		}
-		if err := m.tune(r.Fields()); err != nil {
-			return nil, err
-		}
-		if r.Fields().Has("description") {
-			if m.Description, err = r.Fields().String("description"); err != nil {
-				return nil, err
-			}
-		}
-		value, err := json.Marshal(m.Settings)
-		if err != nil {
-			return nil, fmt.Errorf("encode auth mount: %w", err)
-		}
-		_, err = t.store.Write(ctx, store.Write{
-			Puts:   []store.Entry{{Kind: store.KindAuth, Key: m.Key(), ID: m.ID, Revision: m.Revision, Value: value}},
-			Events: events(r, m.Key()),
-		})
 		if err == nil {
-			return recorded(), nil
+			err = m.tune(r.Fields())
 		}
-		// Disabled and made anew in between, or edited: look again. An edit
-		// also changes an incarnation that was withdrawn meanwhile: that does
-		// no harm.
-		if !errors.Is(err, store.ErrRevision) {
-			return nil, fmt.Errorf("tune auth mount: %w", err)
+		if err == nil {
+			err = m.Describe(r.Fields())
 		}
+		return store.Entry{Kind: store.KindAuth, Key: key, ID: m.ID, Revision: m.Revision}, m.Settings, err
+	}, events(r, key))
+	if err != nil {
+		return nil, err
 	}
-	return nil, wire.Unavailable(nil, "the auth mount is being changed by others: try again")
+	return wire.Done(), nil
 }
 
 // Disable serves DELETE sys/auth/<path>. No mount there is as good as
 // disabled.
 func (t *Table) Disable(ctx context.Context, r *request.Request, path string) (*wire.Answer, error) {
-	key := strings.Trim(path, "/") + "/"
+	key := mount.Key(path)
 	if key == tokenKey {
 		return nil, wire.Invalid("token credential backend cannot be disabled")
 	}
-	e, err := t.store.Entry(ctx, store.KindAuth, key)
+	e, err := t.shelf.Withdraw(ctx, key, events(r, key))
 	if errors.Is(err, store.ErrNotFound) {
 		return wire.NoContent(), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("disable auth mount: %w", err)
-	}
-	m, err := decode(e)
-	if err != nil {
 		return nil, err
-	}
-	_, err = t.store.Write(ctx, store.Write{Withdrawals: []store.Ref{m.Ref()}, Events: events(r, key)})
-	if errors.Is(err, store.ErrNotFound) {
-		return wire.NoContent(), nil // another request was faster
-	}
-	if err != nil {
-		return nil, fmt.Errorf("disable auth mount: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
 	defer cancel()
-	if err := t.finish(ctx, m, r.Actor); err != nil {
-		t.log.Warn().Err(err).Str("request_id", r.ID).Str("mount_id", m.ID).Msg("what a disabled auth mount had is left to the sweep")
+	m, err := decode(e)
+	if err == nil {
+		err = t.finish(ctx, m, r.Actor)
 	}
-	return recorded(), nil
+	if err != nil {
+		t.log.Warn().Err(err).Str("request_id", r.ID).Str("mount_id", e.ID).Msg("what a disabled auth mount had is left to the sweep")
+	}
+	return wire.Done(), nil
 }
 
 // finish revokes what the mount issued and removes what was kept for it. The
@@ -274,7 +178,7 @@ func (t *Table) finish(ctx context.Context, m Mount, by lease.Actor) error {
 			return fmt.Errorf("clear the method: %w", err)
 		}
 	}
-	if _, err := t.store.Write(ctx, store.Write{Deletes: []store.Ref{m.Ref()}}); err != nil {
+	if _, err := t.shelf.Store.Write(ctx, store.Write{Deletes: []store.Ref{m.Ref()}}); err != nil {
 		return fmt.Errorf("delete auth mount: %w", err)
 	}
 	return nil
@@ -306,14 +210,6 @@ func (t *Table) Tidy(ctx context.Context) error {
 	return errs
 }
 
-// events are what a change commits with itself: the change and the request.
-func events(r *request.Request, key string) []event.Event {
-	r.Mount = Root + key
-	return []event.Event{r.Changed("sys/auth/" + key), r.Event(http.StatusNoContent)}
-}
-
-func recorded() *wire.Answer {
-	answer := wire.NoContent()
-	answer.Recorded = true
-	return answer
+func events(r *request.Request, key string) func() []event.Event {
+	return mount.Events(r, Root+key, "sys/auth/"+key)
 }

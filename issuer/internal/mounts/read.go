@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
+	"github.com/curfew-project/curfew/issuer/internal/mount"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/store"
@@ -19,7 +19,7 @@ func (t *Table) Read(ctx context.Context, _ *request.Request) (*wire.Answer, err
 	}
 	data := map[string]any{}
 	for _, m := range append(all, *system()) {
-		data[m.Path] = t.shape(&m, configured(&m))
+		data[m.Path] = t.shape(&m, m.Configured())
 	}
 	answer := wire.OK(data)
 	answer.Doubled = true
@@ -46,7 +46,7 @@ func (t *Table) ReadOne(ctx context.Context, _ *request.Request, path string) (*
 	if err != nil {
 		return nil, err
 	}
-	answer := wire.OK(t.shape(&m, configured(&m)))
+	answer := wire.OK(t.shape(&m, m.Configured()))
 	answer.Doubled = true
 	return answer, nil
 }
@@ -57,14 +57,7 @@ func (t *Table) ReadTune(ctx context.Context, _ *request.Request, path string) (
 	if err != nil {
 		return nil, err
 	}
-	data := t.effective(&m)
-	data["description"] = m.Description
-	if m.Options != nil {
-		data["options"] = m.Options
-	}
-	answer := wire.OK(data)
-	answer.Doubled = true
-	return answer, nil
+	return m.Tuned(m.Effective(t.cfg.System)), nil
 }
 
 // UI serves GET sys/internal/ui/mounts: what the caller reaches, beside the auth
@@ -81,7 +74,7 @@ func (t *Table) UI(ctx context.Context, methods map[string]any, reaches func(pat
 			return nil, err
 		}
 		if reached {
-			secrets[m.Path] = t.shape(&m, t.effective(&m))
+			secrets[m.Path] = t.shape(&m, m.Effective(t.cfg.System))
 		}
 	}
 	return wire.OK(map[string]any{"secret": secrets, "auth": methods}), nil
@@ -105,18 +98,18 @@ func (t *Table) UIOne(ctx context.Context, path string, reaches func(mount strin
 	if err != nil {
 		return nil, err
 	}
-	data := t.shape(&m, t.effective(&m))
+	data := t.shape(&m, m.Effective(t.cfg.System))
 	data["path"] = m.Path
 	return wire.OK(data), nil
 }
 
 // at is the mount of exactly that path.
 func (t *Table) at(ctx context.Context, path string) (Mount, error) {
-	key := strings.Trim(path, "/") + "/"
+	key := mount.Key(path)
 	if key == system().Path {
 		return *system(), nil
 	}
-	e, err := t.store.Entry(ctx, store.KindMount, key)
+	e, err := t.shelf.Store.Entry(ctx, store.KindMount, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return Mount{}, wire.Invalid("No secret engine mount at %s", key)
 	}

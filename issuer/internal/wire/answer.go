@@ -52,6 +52,9 @@ type Auth struct {
 // NoContent is the answer 204 without a body.
 func NoContent() *Answer { return &Answer{Status: http.StatusNoContent} }
 
+// Done is [NoContent] to a request whose event is committed already.
+func Done() *Answer { return &Answer{Status: http.StatusNoContent, Recorded: true} }
+
 // OK is an answer with data.
 func OK(data map[string]any) *Answer { return &Answer{Data: data} }
 
