@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -110,53 +111,16 @@ func (a *authChange) add(config *api.TuneMountConfigInput, given *pflag.FlagSet)
 }
 
 func (s *session) authDisableCommand() *cobra.Command {
-	return s.clientFlags(&cobra.Command{
-		Use:   "disable PATH",
-		Short: "Disable an auth method and revoke its tokens",
-		Args:  arguments(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := s.client()
-			if err != nil {
-				return err
-			}
-			at := cleanPath(args[0])
-			if err := client.Sys().DisableAuthWithContext(cmd.Context(), at); err != nil {
-				return refused(err, "Error disabling auth method at %s/", at)
-			}
-			s.success("Success! Disabled the auth method (if it existed) at: %s/", at)
-			return nil
-		},
+	return s.mountDisableCommand("Disable an auth method and revoke its tokens", "auth method", func(ctx context.Context, c *api.Client, at string) error {
+		return c.Sys().DisableAuthWithContext(ctx, at)
 	})
 }
 
 func (s *session) authListCommand() *cobra.Command {
-	var detailed bool
-	cmd := s.clientFlags(&cobra.Command{
-		Use:   "list",
-		Short: "List the auth methods",
-		Args:  arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := s.client()
-			if err != nil {
-				return err
-			}
-			mounts, err := client.Sys().ListAuthWithContext(cmd.Context())
-			if err != nil {
-				return refused(err, "Error listing enabled authentications")
-			}
-			switch {
-			case s.flags.format == formatJSON:
-				return s.printJSON(mounts)
-			case detailed:
-				fmt.Fprint(s.out, detailedMethods(mounts))
-			default:
-				fmt.Fprint(s.out, simpleMethods(mounts))
-			}
-			return nil
-		},
-	})
-	cmd.Flags().BoolVar(&detailed, "detailed", false, "all settings, replication and versions")
-	return cmd
+	return s.mountListCommand("List the auth methods", "enabled authentications", simpleMethods, detailedMethods,
+		func(ctx context.Context, c *api.Client) (map[string]*api.MountOutput, error) {
+			return c.Sys().ListAuthWithContext(ctx)
+		})
 }
 
 func simpleMethods(mounts map[string]*api.AuthMount) string {

@@ -2,11 +2,14 @@ package cli
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 
 	"github.com/hashicorp/vault/api"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/curfew-project/curfew/services/curfew/internal/cli/internal/format"
@@ -100,4 +103,59 @@ func mountTTL(seconds int) string {
 		return "system"
 	}
 	return strconv.Itoa(seconds)
+}
+
+// mountDisableCommand is "disable"; noun is what the mount is called.
+func (s *session) mountDisableCommand(short, noun string, disable func(ctx context.Context, c *api.Client, at string) error) *cobra.Command {
+	return s.clientFlags(&cobra.Command{
+		Use:   "disable PATH",
+		Short: short,
+		Args:  arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := s.client()
+			if err != nil {
+				return err
+			}
+			at := cleanPath(args[0])
+			if err := disable(cmd.Context(), client, at); err != nil {
+				return refused(err, "Error disabling %s at %s/", noun, at)
+			}
+			s.success("Success! Disabled the %s (if it existed) at: %s/", noun, at)
+			return nil
+		},
+	})
+}
+
+// mountListCommand is "list"; nouns is what the mounts are called.
+func (s *session) mountListCommand(
+	short, nouns string, simple, detailed func(map[string]*api.MountOutput) string,
+	list func(context.Context, *api.Client) (map[string]*api.MountOutput, error),
+) *cobra.Command {
+	var all bool
+	cmd := s.clientFlags(&cobra.Command{
+		Use:   "list",
+		Short: short,
+		Args:  arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := s.client()
+			if err != nil {
+				return err
+			}
+			mounts, err := list(cmd.Context(), client)
+			if err != nil {
+				return refused(err, "Error listing %s", nouns)
+			}
+			switch {
+			case s.flags.format == formatJSON:
+				return s.printJSON(mounts)
+			case all:
+				fmt.Fprint(s.out, detailed(mounts))
+			default:
+				fmt.Fprint(s.out, simple(mounts))
+			}
+			return nil
+		},
+	})
+	cmd.Flags().BoolVar(&all, "detailed", false, "all settings, replication and versions")
+	return cmd
 }

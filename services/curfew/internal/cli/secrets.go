@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -58,53 +59,16 @@ func (s *session) secretsTuneCommand() *cobra.Command {
 }
 
 func (s *session) secretsDisableCommand() *cobra.Command {
-	return s.clientFlags(&cobra.Command{
-		Use:   "disable PATH",
-		Short: "Disable a secrets engine and revoke its leases",
-		Args:  arguments(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := s.client()
-			if err != nil {
-				return err
-			}
-			at := cleanPath(args[0])
-			if err := client.Sys().UnmountWithContext(cmd.Context(), at); err != nil {
-				return refused(err, "Error disabling secrets engine at %s/", at)
-			}
-			s.success("Success! Disabled the secrets engine (if it existed) at: %s/", at)
-			return nil
-		},
+	return s.mountDisableCommand("Disable a secrets engine and revoke its leases", "secrets engine", func(ctx context.Context, c *api.Client, at string) error {
+		return c.Sys().UnmountWithContext(ctx, at)
 	})
 }
 
 func (s *session) secretsListCommand() *cobra.Command {
-	var detailed bool
-	cmd := s.clientFlags(&cobra.Command{
-		Use:   "list",
-		Short: "List the secrets engines",
-		Args:  arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := s.client()
-			if err != nil {
-				return err
-			}
-			mounts, err := client.Sys().ListMountsWithContext(cmd.Context())
-			if err != nil {
-				return refused(err, "Error listing secrets engines")
-			}
-			switch {
-			case s.flags.format == formatJSON:
-				return s.printJSON(mounts)
-			case detailed:
-				fmt.Fprint(s.out, detailedMounts(mounts))
-			default:
-				fmt.Fprint(s.out, simpleMounts(mounts))
-			}
-			return nil
-		},
-	})
-	cmd.Flags().BoolVar(&detailed, "detailed", false, "all settings, replication and versions")
-	return cmd
+	return s.mountListCommand("List the secrets engines", "secrets engines", simpleMounts, detailedMounts,
+		func(ctx context.Context, c *api.Client) (map[string]*api.MountOutput, error) {
+			return c.Sys().ListMountsWithContext(ctx)
+		})
 }
 
 func simpleMounts(mounts map[string]*api.MountOutput) string {
