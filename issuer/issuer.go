@@ -21,6 +21,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
+	"github.com/curfew-project/curfew/issuer/internal/wrapping"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -150,9 +151,10 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	parts := api.Parts{
 		Clock: d.Clock, Log: d.Log, Engines: engines,
 		Tokens: registry, Policies: policies, Auth: methods, Leases: book, Recorder: recorder,
-		Mounts:  mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
-		Issuing: issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
-		Status:  status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
+		Mounts:   mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
+		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
+		Wrapping: wrapping.New(d.Store, system.Max),
+		Status:   status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
 	}
 	return &Issuer{
 		clock: d.Clock, log: d.Log, tokens: registry, recorder: recorder,

@@ -146,8 +146,13 @@ func TestTokenHeaders(t *testing.T) {
 	w.ok(w.send("GET", "auth/token/lookup-self", "", http.Header{"Authorization": {"Basic " + w.root}}), 403)
 	w.refused(w.send("GET", "database/creds/readonly", "", http.Header{"X-Vault-Token": {w.root}, "X-Vault-Namespace": {"team"}}),
 		400, "namespaces are not supported: leave X-Vault-Namespace empty")
-	w.refused(w.send("GET", "database/creds/readonly", "", http.Header{"X-Vault-Token": {w.root}, "X-Vault-Wrap-Ttl": {"60s"}}),
-		400, "response wrapping is not supported: ask without X-Vault-Wrap-TTL")
+	for ttl, text := range map[string]string{
+		"soon": `X-Vault-Wrap-TTL: "soon" is no duration such as 60s`,
+		"-1s":  `X-Vault-Wrap-TTL: "-1s" is no duration such as 60s`,
+		"769h": "the wrapping TTL 769h0m0s is above the system's max_lease_ttl of 768h0m0s",
+	} {
+		w.refused(w.wrapped(w.root, "GET", "database/creds/readonly", "", ttl), 400, text)
+	}
 	if n := len(w.leases()); n != 0 {
 		t.Fatalf("%d leases were issued to requests that were refused", n)
 	}

@@ -189,7 +189,15 @@ type envelope struct {
 	LeaseDuration int64          `json:"lease_duration"`
 	Data          map[string]any `json:"data"`
 	Warnings      []string       `json:"warnings"`
-	Auth          *struct {
+	WrapInfo      *struct {
+		Token           string    `json:"token"`
+		Accessor        string    `json:"accessor"`
+		TTL             int64     `json:"ttl"`
+		CreationTime    time.Time `json:"creation_time"`
+		CreationPath    string    `json:"creation_path"`
+		WrappedAccessor string    `json:"wrapped_accessor"`
+	} `json:"wrap_info"`
+	Auth *struct {
 		ClientToken   string            `json:"client_token"`
 		Accessor      string            `json:"accessor"`
 		Policies      []string          `json:"policies"`
@@ -216,6 +224,16 @@ func (w *world) do(method, path, body string) response { return w.as(w.root, met
 func (w *world) as(token, method, path, body string) response {
 	w.t.Helper()
 	h := http.Header{}
+	if token != "" {
+		h.Set("X-Vault-Token", token)
+	}
+	return w.send(method, path, body, h)
+}
+
+// wrapped is [world.as], for an answer in a wrapping token that lives for ttl.
+func (w *world) wrapped(token, method, path, body, ttl string) response {
+	w.t.Helper()
+	h := http.Header{"X-Vault-Wrap-Ttl": {ttl}}
 	if token != "" {
 		h.Set("X-Vault-Token", token)
 	}
@@ -380,6 +398,9 @@ func (w *world) finish(ctx context.Context, l lease.Lease) {
 			q.Kind = lease.Secret
 		}
 		children, _ := w.fake.Find(ctx, q)
+		if l.Inside != "" && !l.Revocation.Opened {
+			children = append(children, lease.Lease{ID: l.Inside})
+		}
 		for _, c := range children {
 			w.fake.Apply(ctx, store.Transition{Change: lease.Change{
 				ID: c.ID, Version: lease.AnyVersion, Key: lease.RandomBase62(8), By: lease.System(lease.ActorToken), Do: lease.Revoke{},

@@ -26,11 +26,12 @@ const (
 	LeaseRolledBack       Type = "lease.rolled_back"
 	LeaseRestored         Type = "lease.restored" // brought in from the record (A7)
 
-	TokenCreated  Type = "token.created"
-	TokenRenewed  Type = "token.renewed"
-	TokenUsed     Type = "token.used" // one of limited uses; the last is token.revoking
-	TokenRevoking Type = "token.revoking"
-	TokenRevoked  Type = "token.revoked"
+	TokenCreated   Type = "token.created"
+	TokenRenewed   Type = "token.renewed"
+	TokenUsed      Type = "token.used"      // one of limited uses; the last is token.revoking
+	TokenRewrapped Type = "token.rewrapped" // what it holds is under another text (A9)
+	TokenRevoking  Type = "token.revoking"
+	TokenRevoked   Type = "token.revoked"
 
 	AccountStray Type = "account.stray"
 
@@ -95,6 +96,8 @@ type Data struct {
 	Target   string       `json:"target,omitempty"`
 	Account  string       `json:"account,omitempty"`
 	TokenID  lease.ID     `json:"token_id,omitempty"`
+	Inside   lease.ID     `json:"inside,omitempty"` // of a wrapping token: the lease in it (A9)
+	Opened   bool         `json:"opened,omitempty"` // of a wrapping token: what is inside stays
 	IssuedBy *lease.Actor `json:"issued_by,omitempty"`
 
 	// Who and why (A10).
@@ -130,6 +133,7 @@ func Of(before, after *lease.Lease, c *lease.Change, at time.Time) Event {
 	d := Data{
 		LeaseID: after.ID, Version: after.Version, Kind: after.Kind, State: after.State,
 		Mount: after.Mount, Role: after.Role, Target: after.Target, Account: after.Account, TokenID: after.TokenID,
+		Inside: after.Inside, Opened: r.Opened,
 		Actor: c.By, Reason: c.Reason,
 		IssuedAt: moment(after.IssuedAt), ExpiresAt: moment(after.ExpiresAt),
 	}
@@ -182,7 +186,10 @@ func typeOf(before, after *lease.Lease, c *lease.Change) Type {
 	case lease.Active:
 		_, renew := c.Do.(lease.Renew)
 		_, use := c.Do.(lease.Use)
+		_, rewrap := c.Do.(lease.Rewrap)
 		switch {
+		case rewrap:
+			return TokenRewrapped
 		case use:
 			return TokenUsed
 		case token && renew:

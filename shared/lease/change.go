@@ -30,8 +30,8 @@ type Change struct {
 	Do      Action
 }
 
-// Action is one of [Begin], [Activate], [Renew], [Use], [Revoke], [Retry],
-// [Progress], [Finish] and [Restore].
+// Action is one of [Begin], [Activate], [Renew], [Use], [Open], [Rewrap],
+// [Revoke], [Retry], [Progress], [Finish] and [Restore].
 type Action interface {
 	apply(l *Lease, c *Change, now time.Time) error
 }

@@ -32,6 +32,10 @@ type Lease struct {
 	Renewable bool          `json:"renewable"`
 	Uses      int           `json:"uses,omitempty"` // requests that a token still serves; 0: any number
 
+	// Of a wrapping token (A9).
+	Wraps  bool `json:"wraps,omitempty"`
+	Inside ID   `json:"inside,omitempty"` // the lease that ends with it, unless it is opened; empty: none
+
 	IssuedAt       time.Time `json:"issued_at"`                // commit of the beginning
 	ConfirmBy      time.Time `json:"confirm_by,omitzero"`      // an intent older than this is rolled back
 	CreateDeadline time.Time `json:"create_deadline,omitzero"` // the target refuses the creation from here on (B1)
@@ -53,6 +57,7 @@ type Revocation struct {
 	SessionsEndedAt time.Time `json:"sessions_ended_at,omitzero"` // stage (b)
 	SessionsNote    string    `json:"sessions_note,omitempty"`    // what (b) did not cover: "primary only" (C3)
 	KeepTokens      bool      `json:"keep_tokens,omitempty"`      // of a token: its child tokens stay, as orphans
+	Opened          bool      `json:"opened,omitempty"`           // of a wrapping token: what is inside stays
 	EndedAt         time.Time `json:"ended_at,omitzero"`          // stage (d)
 	Attempts        int       `json:"attempts,omitempty"`
 	OwnFault        bool      `json:"own_fault,omitempty"` // the last failure was the lease's own, not its target's

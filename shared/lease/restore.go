@@ -36,10 +36,15 @@ func (r Restore) apply(l *Lease, c *Change, now time.Time) error {
 			l.ActivatedAt = k.ActivatedAt
 		}
 		l.revoke(c, now, now)
+		l.Revocation.Opened = k.Revocation.Opened
 	case l.State == Intent && k.State == Active:
 		l.confirmed(k, now)
 	case l.State == Intent && k.State == Intent && k.ConfirmBy.After(l.ConfirmBy):
 		l.ConfirmBy = k.ConfirmBy
+	case l.State == Active && k.State == Active && l.Wraps && k.Version > l.Version:
+		// It was put under a text that the row does not know, and must not be
+		// opened by the one before: nobody can open it any more (A9).
+		l.revoke(c, now, now)
 	case l.State == Active && k.State == Active && later(l.expiryOf(k), l.ExpiresAt):
 		l.ExpiresAt = l.expiryOf(k)
 	case l.State.Final() || k.Version <= l.Version:
@@ -64,6 +69,7 @@ func (r Restore) insert(l *Lease, c *Change, now time.Time) error {
 	if start, ok := starts[k.Kind]; !ok || slices.Index(States(), k.State) < slices.Index(States(), start) {
 		return fmt.Errorf("%w: kind %q in state %q", ErrMove, k.Kind, k.State)
 	}
+	opened := k.Revocation.Opened
 	k.ID, k.Renewable, k.Revocation = c.ID, false, Revocation{}
 	*l = k
 	switch k.State {
@@ -71,6 +77,7 @@ func (r Restore) insert(l *Lease, c *Change, now time.Time) error {
 		l.confirmed(&k, now)
 	case Revoking:
 		l.revoke(c, now, now)
+		l.Revocation.Opened = opened
 	case Intent:
 		l.ActivatedAt, l.ExpiresAt = time.Time{}, time.Time{}
 		if l.ConfirmBy.IsZero() {

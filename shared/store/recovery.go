@@ -93,7 +93,7 @@ func (t *Transition) Suspended() bool {
 	switch do := t.Change.Do.(type) {
 	case lease.Begin:
 		return do.Lease.Kind != lease.Stray
-	case lease.Renew, lease.Use: // a use may have been made in what is lost
+	case lease.Renew, lease.Use, lease.Open, lease.Rewrap: // a use may have been made in what is lost
 		return true
 	}
 	return t.expires()

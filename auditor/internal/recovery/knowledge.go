@@ -127,8 +127,9 @@ func stateOf(e event.Event) lease.Lease {
 	l := lease.Lease{
 		ID: d.LeaseID, Kind: d.Kind, State: d.State, Version: d.Version,
 		Mount: d.Mount, Role: d.Role, Target: d.Target, TokenID: d.TokenID, Account: d.Account,
-		IssuedBy: d.Actor,
+		Inside: d.Inside, IssuedBy: d.Actor,
 	}
+	l.Revocation.Opened = d.Opened
 	if d.IssuedBy != nil {
 		l.IssuedBy = *d.IssuedBy
 	}

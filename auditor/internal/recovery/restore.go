@@ -128,13 +128,17 @@ func (p *restoring) place(ctx context.Context, l *lease.Lease) (fate string, err
 		return "ended", nil
 	case l.Kind == lease.Token && l.State == lease.Revoking:
 		return "", nil // what it had issued is taken away with it
-	case l.Kind == lease.Token && over:
+	case l.Kind == lease.Token && over && l.Inside == "":
 		return "ended", nil
 	case l.Kind == lease.Token:
 		p.losses = append(p.losses, installation.Loss{
 			What: "token", ID: l.Account, Detail: "its holder has to get another", By: l.IssuedBy, At: l.IssuedAt,
 		})
-		return "lost", nil
+		if l.Inside == "" {
+			return "lost", nil
+		}
+		l.State = lease.Revoking // nobody can open it any more: what is inside goes with it (A9)
+		return "", nil
 	}
 	from, err := p.origin(ctx, l.Target)
 	if err != nil {

@@ -76,7 +76,7 @@ func (d *Desk) decide(ctx context.Context, r *request.Request, names []string) (
 	}
 	q := policy.Request{
 		Path: r.Path, Operation: policy.Operation(r.Operation), Sudo: protected(r.Operation, r.Path),
-		Parameters: r.Data,
+		Parameters: r.Data, WrapTTL: r.WrapTTL,
 	}
 	if r.Operation != engine.Write {
 		return acl.Allows(q), nil

@@ -22,6 +22,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/issuer/internal/wrapping"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 )
@@ -51,6 +52,7 @@ type Parts struct {
 	Mounts   *mounts.Table
 	Leases   *leases.Book
 	Issuing  *issuing.Desk
+	Wrapping *wrapping.Desk
 	Status   *status.Desk
 	Operator *operator.Desk
 	Recorder *record.Recorder

@@ -89,6 +89,11 @@ func (a *API) table() []route {
 		{"sys/capabilities-accessor", "", ops{write: plain(c.CapabilitiesAccessor)}},
 		{access.ExplainPath, "", ops{write: plain(c.Explain)}},
 
+		{wrappingPath + "wrap", "", ops{write: plain(a.Wrapping.Echo)}},
+		{wrappingPath + "lookup", "", ops{read: plain(a.Wrapping.Lookup), write: plain(a.Wrapping.Lookup)}},
+		{wrappingPath + "unwrap", "", ops{write: plain(a.Wrapping.Unwrap)}},
+		{wrappingPath + "rewrap", "", ops{write: plain(a.Wrapping.Rewrap)}},
+
 		{"sys/installation", "", ops{read: plain(a.Operator.Read)}},
 		{"sys/installation/confirm", "", ops{write: plain(a.Operator.Confirm)}},
 

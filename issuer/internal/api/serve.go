@@ -88,8 +88,9 @@ type exchange struct {
 	req     *request.Request // once known
 	wrote   bool             // the header is out: nothing can be said any more
 	probe   string           // the open path that is read; empty: another request
-	// tokenless: it is a login, and nothing else may be served.
-	tokenless bool
+	// tokenless, if set, serves a request that no token is needed for, and
+	// nothing else may.
+	tokenless func(context.Context, *request.Request) (*wire.Answer, error)
 }
 
 // body is the bounded body of the request.
@@ -114,14 +115,14 @@ func (e *exchange) protected(ctx context.Context, path string) {
 		e.refuse(cause(err, wire.Sealed()))
 		return
 	}
-	var err error
-	if e.tokenless, err = e.login(ctx, path); err != nil {
+	actor, err := e.anyone(ctx, path)
+	if err != nil {
 		a.Recorder.Count(address, fault.Of(err, e.id).Status)
 		e.refuse(err)
 		return
 	}
-	if e.tokenless {
-		e.req = &request.Request{ID: e.id, Path: path, Operation: engine.Write, Actor: lease.Actor{Name: "login", Address: address, RequestID: e.id}}
+	if e.tokenless != nil {
+		e.req = &request.Request{ID: e.id, Path: path, Operation: request.Attempted(e.h), Actor: lease.Actor{Name: actor, Address: address, RequestID: e.id}}
 		e.serve(ctx)
 		return
 	}
@@ -142,13 +143,24 @@ func (e *exchange) protected(ctx context.Context, path string) {
 	e.serve(ctx)
 }
 
-// login reports whether the request is one of those that need no token because
-// they are for getting one; a token that comes with it is ignored.
-func (e *exchange) login(ctx context.Context, path string) (bool, error) {
-	if e.h.Method != http.MethodPut && e.h.Method != http.MethodPost || !strings.HasPrefix(path, "auth/") {
-		return false, nil
+// anyone finds out whether the request needs no token: because it is for getting
+// one, and then a token that comes with it is ignored, or because a wrapping
+// token is all that it needs. It says what to call who asks.
+func (e *exchange) anyone(ctx context.Context, path string) (actor string, err error) {
+	if opener(e.h, path) {
+		e.tokenless = func(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+			return e.api.unwrap(ctx, r, request.Token(e.h))
+		}
+		return "wrapping token", nil
 	}
-	return e.api.Auth.IsLogin(ctx, path)
+	if e.h.Method != http.MethodPut && e.h.Method != http.MethodPost || !strings.HasPrefix(path, "auth/") {
+		return "", nil
+	}
+	login, err := e.api.Auth.IsLogin(ctx, path)
+	if login {
+		e.tokenless = e.api.logIn
+	}
+	return "login", err
 }
 
 // place is the room that a request takes.
@@ -174,6 +186,10 @@ func (e *exchange) authenticate(ctx context.Context, path, address string) error
 // handOver lets the handler of others answer, once that is on record.
 func (e *exchange) handOver(ctx context.Context, other http.Handler) {
 	e.req.Operation = engine.Read
+	if wrap, err := request.WrapTTL(e.h); wrap > 0 || err != nil {
+		e.recordFailure(ctx, wire.Invalid("what is read as a stream cannot be wrapped: ask without X-Vault-Wrap-TTL"))
+		return
+	}
 	if err := e.api.access.Check(ctx, e.req); err != nil {
 		e.recordFailure(ctx, err)
 		return
@@ -229,13 +245,33 @@ func (e *exchange) answer(ctx context.Context) (*wire.Answer, error) {
 		return nil, err
 	}
 	_ = http.NewResponseController(e.w).SetReadDeadline(time.Time{})
-	if e.tokenless {
-		return e.api.logIn(ctx, read)
-	}
-	if err := e.api.access.Check(ctx, read); err != nil {
+	if read.WrapTTL, err = e.wrapTTL(); err != nil {
 		return nil, err
 	}
-	return e.api.handle(ctx, read)
+	handle := e.tokenless
+	if handle == nil {
+		if err := e.api.access.Check(ctx, read); err != nil {
+			return nil, err
+		}
+		handle = e.api.handle
+	}
+	answer, err := handle(ctx, read)
+	if err != nil {
+		return nil, err
+	}
+	return e.api.wrapped(ctx, read, answer)
+}
+
+// wrapTTL is how long the answer is wanted wrapped.
+func (e *exchange) wrapTTL() (time.Duration, error) {
+	if opens(e.req.Path) {
+		return 0, nil
+	}
+	ttl, err := request.WrapTTL(e.h)
+	if err != nil {
+		return 0, err
+	}
+	return ttl, e.api.Wrapping.Check(ttl)
 }
 
 // recordFailure records a request that comes to nothing, and says so. What
@@ -244,7 +280,7 @@ func (e *exchange) recordFailure(ctx context.Context, err error) {
 	w := fault.Of(err, e.id)
 	if !issuing.Recorded(err) {
 		// Whoever has no token must not be able to fill the store with events.
-		if w.Status == http.StatusForbidden || e.tokenless {
+		if w.Status == http.StatusForbidden || e.tokenless != nil {
 			e.api.Recorder.Denied(ctx, e.req, w.Status)
 		} else if lost := e.api.Recorder.Served(ctx, e.req, w.Status); lost != nil {
 			e.api.Recorder.Count(e.req.Actor.Address, w.Status)

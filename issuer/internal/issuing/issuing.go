@@ -169,7 +169,7 @@ func (i *issue) activate(ctx context.Context, handle []byte, spent time.Duration
 // answer hands out the credential, or takes it back.
 func (i *issue) answer(l lease.Lease, data map[string]any) *wire.Answer {
 	a := &wire.Answer{
-		LeaseID: string(l.ID), Renewable: l.Renewable,
+		LeaseID: string(l.ID), Issued: string(l.ID), Renewable: l.Renewable,
 		Data: data, Warnings: slices.Clone(i.plan.Warnings), Recorded: true,
 		Undelivered: func(ctx context.Context) error {
 			_, err := i.revoke(context.WithoutCancel(ctx), "not delivered")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
@@ -26,8 +27,10 @@ type Request struct {
 	Data      map[string]any
 	After     string // pages a List
 	Limit     int
-	Actor     lease.Actor
-	Caller    Caller
+	// WrapTTL is how long a wrapping token holds the answer; 0: it is not wrapped.
+	WrapTTL time.Duration
+	Actor   lease.Actor
+	Caller  Caller
 	// Sudo: the policies give sudo on the path. Own: they do not allow it, but
 	// the caller's own leases are its to look at and to end.
 	Sudo, Own bool
@@ -77,18 +80,27 @@ func Token(h *http.Request) secret.Value {
 }
 
 // Refused says why h asks for something that this server does not do and must
-// not ignore: an answer in another namespace, or without its wrapping, is not
-// what was asked for.
+// not ignore: an answer in another namespace is not what was asked for.
 func Refused(h *http.Request) error {
 	switch ns := strings.Trim(h.Header.Get("X-Vault-Namespace"), "/"); ns {
 	case "", "root":
 	default:
 		return wire.Invalid("namespaces are not supported: leave X-Vault-Namespace empty")
 	}
-	if ttl := h.Header.Get("X-Vault-Wrap-TTL"); ttl != "" && strings.Trim(ttl, "0smh") != "" {
-		return wire.Invalid("response wrapping is not supported: ask without X-Vault-Wrap-TTL")
-	}
 	return nil
+}
+
+// WrapTTL is how long h wants its answer wrapped; 0: not at all.
+func WrapTTL(h *http.Request) (time.Duration, error) {
+	text := h.Header.Get("X-Vault-Wrap-TTL")
+	if text == "" {
+		return 0, nil
+	}
+	ttl, err := wire.ParseDuration(text)
+	if err != nil || ttl < 0 {
+		return 0, wire.Invalid("X-Vault-Wrap-TTL: %q is no duration such as 60s", text)
+	}
+	return ttl.Truncate(time.Second), nil
 }
 
 // Read makes the request of h; path is what [Path] made of its URL. The body

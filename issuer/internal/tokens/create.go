@@ -99,7 +99,7 @@ func (g *Registry) termOf(a attributes, w wish, parent *lease.Lease) term {
 func (g *Registry) made(l *lease.Lease, a attributes, text secret.Value, t term, by lease.Actor) *wire.Answer {
 	id := l.ID
 	return &wire.Answer{
-		Auth: authOf(l, a, text, t.TTL), Warnings: t.warnings, Recorded: true,
+		Auth: authOf(l, a, text, t.TTL), Issued: string(id), Warnings: t.warnings, Recorded: true,
 		Undelivered: func(ctx context.Context) error { return g.withdraw(ctx, id, by, "not delivered") },
 	}
 }

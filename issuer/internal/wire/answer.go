@@ -23,6 +23,11 @@ type Answer struct {
 	Data      map[string]any
 	Warnings  []string
 	Auth      *Auth
+	// Wrap, if set, is all that the client gets: where the answer is kept.
+	Wrap *Wrap
+	// Issued is the id of the lease, also that of a token, which this answer
+	// hands out; not on the wire.
+	Issued string
 	// Doubled puts the keys of Data at the top level too, as stock servers do
 	// for some paths below sys/.
 	Doubled bool
@@ -47,6 +52,16 @@ type Auth struct {
 	Renewable bool
 	Orphan    bool
 	NumUses   int
+}
+
+// Wrap is the part of an answer that hands out a wrapping token.
+type Wrap struct {
+	Token           secret.Value
+	Accessor        string
+	TTL             time.Duration
+	CreatedAt       time.Time
+	Path            string // of the request whose answer it is
+	WrappedAccessor string // of the token inside, if there is one
 }
 
 // NoContent is the answer 204 without a body.
@@ -79,7 +94,7 @@ type envelope struct {
 	Renewable     bool           `json:"renewable"`
 	LeaseDuration int64          `json:"lease_duration"`
 	Data          map[string]any `json:"data"`
-	WrapInfo      *struct{}      `json:"wrap_info"`
+	WrapInfo      *wrapInfo      `json:"wrap_info"`
 	Warnings      []string       `json:"warnings"`
 	Auth          *auth          `json:"auth"`
 }
@@ -99,6 +114,15 @@ type auth struct {
 	NumUses        int               `json:"num_uses"`
 }
 
+type wrapInfo struct {
+	Token           string `json:"token"`
+	Accessor        string `json:"accessor"`
+	TTL             int64  `json:"ttl"`
+	CreationTime    string `json:"creation_time"`
+	CreationPath    string `json:"creation_path"`
+	WrappedAccessor string `json:"wrapped_accessor,omitempty"`
+}
+
 // Body is the JSON of the answer to the request requestID; nil where there is
 // none.
 func (a *Answer) Body(requestID string) ([]byte, error) {
@@ -107,6 +131,9 @@ func (a *Answer) Body(requestID string) ([]byte, error) {
 	}
 	if a.Bare != nil {
 		return encode(a.Bare)
+	}
+	if a.Wrap != nil {
+		return encode(envelope{WrapInfo: a.Wrap.wire()}) // as on stock servers, without the request's id
 	}
 	frame, err := encode(envelope{
 		RequestID: requestID, LeaseID: a.LeaseID, Renewable: a.Renewable, LeaseDuration: Seconds(a.Duration),
@@ -133,6 +160,13 @@ func double(data map[string]any, frame []byte) ([]byte, error) {
 		out[len(out)-1] = ','
 	}
 	return append(out, frame[1:]...), nil
+}
+
+func (w *Wrap) wire() *wrapInfo {
+	return &wrapInfo{
+		Token: w.Token.Reveal(), Accessor: w.Accessor, TTL: Seconds(w.TTL),
+		CreationTime: w.CreatedAt.UTC().Format(time.RFC3339Nano), CreationPath: w.Path, WrappedAccessor: w.WrappedAccessor,
+	}
 }
 
 func (a *Auth) wire() *auth {

@@ -1,12 +1,15 @@
 // Package tokens ends tokens: a token in revoking is withdrawn already (A3), so
 // nothing new is issued with it; what it asked for before is put into revoking,
 // child tokens included, unless the end of the token says that they stay. Orphans
-// name no parent and stay in any case. Token leases have no
-// engine and no target: the empty names are theirs.
+// name no parent and stay in any case. A wrapping token that ends without being
+// opened takes what is inside with it (A9). Token leases have no engine and no
+// target: the empty names are theirs.
 package tokens
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/curfew-project/curfew/revoker/internal/withdraw"
 	"github.com/curfew-project/curfew/shared/engine"
@@ -39,13 +42,33 @@ func (r *Revoker) Remove(ctx context.Context, _ string, batch []lease.Lease) []e
 		if batch[i].Revocation.KeepTokens {
 			q.Kind = lease.Secret
 		}
-		if err := withdraw.All(ctx, r.store, q, lease.System(lease.ActorToken), reason); err != nil {
+		err := withdraw.All(ctx, r.store, q, lease.System(lease.ActorToken), reason)
+		if err = errors.Join(err, r.discard(ctx, &batch[i])); err != nil {
 			out[i].Err = &engine.Error{Kind: engine.Internal, Message: "leases of the token are not all in revocation", Err: err}
 			continue
 		}
 		out[i].Gone = true
 	}
 	return out
+}
+
+// discard puts what a wrapping token holds into revoking, unless it was opened:
+// both are decided by the one change that ended the token.
+func (r *Revoker) discard(ctx context.Context, l *lease.Lease) error {
+	if l.Inside == "" || l.Revocation.Opened {
+		return nil
+	}
+	outs := r.store.Apply(ctx, store.Transition{Change: lease.Change{
+		ID: l.Inside, Version: lease.AnyVersion, Key: lease.RandomBase62(16), By: lease.System(lease.ActorToken),
+		Reason: "its wrapping token ended unopened: " + l.Revocation.Reason, Do: lease.Revoke{},
+	}})
+	if len(outs) != 1 {
+		return fmt.Errorf("revoke what was wrapped: %d outcomes for one transition", len(outs))
+	}
+	if err := outs[0].Err; err != nil && !errors.Is(err, lease.ErrOver) && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("revoke what was wrapped: %w", err)
+	}
+	return nil
 }
 
 var _ engine.Revoker = (*Revoker)(nil)

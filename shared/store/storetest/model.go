@@ -93,13 +93,14 @@ func drawAction(t *rapid.T, id lease.ID) lease.Action {
 	minutes := func(label string) time.Duration {
 		return time.Duration(rapid.IntRange(0, 60).Draw(t, label)) * time.Minute
 	}
-	switch rapid.IntRange(0, 12).Draw(t, "action") {
+	switch rapid.IntRange(0, 14).Draw(t, "action") {
 	case 0, 1, 2:
 		l := secret(id)
 		l.Target, l.Account = pick(t, "target", "t1", "t2", ""), pick(t, "account", "a1", "a2")
 		l.TokenID, l.TTL, l.Renewable = pick[lease.ID](t, "token", "auth/token/1", "", "auth/token/2"), minutes("ttl"), pick(t, "renewable", true, false)
 		if id.Path() == "auth/token" {
 			l.Kind, l.Uses = lease.Token, rapid.IntRange(0, 3).Draw(t, "uses")
+			l.Wraps = rapid.Bool().Draw(t, "wraps")
 		}
 		return lease.Begin{Lease: l, Grace: minutes("grace")}
 	case 3, 4:
@@ -116,6 +117,10 @@ func drawAction(t *rapid.T, id lease.ID) lease.Action {
 		return lease.Restore{Known: drawKnown(t, id)}
 	case 11:
 		return lease.Use{}
+	case 12:
+		return lease.Open{Plan: []byte("opened")}
+	case 13:
+		return lease.Rewrap{Plan: []byte("rewrapped")}
 	}
 	return lease.Finish{To: pick(t, "to", lease.Revoked, lease.Expired, lease.Abandoned)}
 }
