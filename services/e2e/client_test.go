@@ -16,6 +16,10 @@ type client interface {
 	// as is the same client with another token.
 	as(tb testing.TB, token string) client
 
+	// wrapping is the same client, whose answers come in wrapping tokens.
+	wrapping(tb testing.TB, ttl string) client
+	unwrap(token string) (*answer, error)
+
 	mount(path, kind string) error
 	mounts() (map[string]mounted, error)
 	tune(path, defaultTTL, maxTTL string) error
@@ -58,6 +62,7 @@ type answer struct {
 	Warnings           []string
 	Token, Accessor    string // of auth
 	TokenDuration      int
+	Wrap, WrapAccessor string // the wrapping token, where the answer is in one
 }
 
 func (a *answer) text(key string) string { return fmt.Sprint(a.Data[key]) }

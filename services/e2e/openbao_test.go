@@ -35,6 +35,9 @@ func baoAnswer(s *bao.Secret, err error) (*answer, error) {
 	if s.Auth != nil {
 		a.Token, a.Accessor, a.TokenDuration = s.Auth.ClientToken, s.Auth.Accessor, s.Auth.LeaseDuration
 	}
+	if s.WrapInfo != nil {
+		a.Wrap, a.WrapAccessor = s.WrapInfo.Token, s.WrapInfo.Accessor
+	}
 	return a, nil
 }
 
@@ -44,6 +47,19 @@ func (b *baoClient) as(tb testing.TB, token string) client {
 	must(tb, err, "clone the client")
 	api.SetToken(token)
 	return &baoClient{api}
+}
+
+func (b *baoClient) wrapping(tb testing.TB, ttl string) client {
+	tb.Helper()
+	api, err := b.api.Clone()
+	must(tb, err, "clone the client")
+	api.SetToken(b.api.Token())
+	api.SetWrappingLookupFunc(func(string, string) string { return ttl })
+	return &baoClient{api}
+}
+
+func (b *baoClient) unwrap(token string) (*answer, error) {
+	return baoAnswer(b.api.Logical().Unwrap(token))
 }
 
 func (b *baoClient) mount(path, kind string) error {

@@ -35,6 +35,9 @@ func vaultAnswer(s *vault.Secret, err error) (*answer, error) {
 	if s.Auth != nil {
 		a.Token, a.Accessor, a.TokenDuration = s.Auth.ClientToken, s.Auth.Accessor, s.Auth.LeaseDuration
 	}
+	if s.WrapInfo != nil {
+		a.Wrap, a.WrapAccessor = s.WrapInfo.Token, s.WrapInfo.Accessor
+	}
 	return a, nil
 }
 
@@ -44,6 +47,19 @@ func (v *vaultClient) as(tb testing.TB, token string) client {
 	must(tb, err, "clone the client")
 	api.SetToken(token)
 	return &vaultClient{api}
+}
+
+func (v *vaultClient) wrapping(tb testing.TB, ttl string) client {
+	tb.Helper()
+	api, err := v.api.Clone()
+	must(tb, err, "clone the client")
+	api.SetToken(v.api.Token())
+	api.SetWrappingLookupFunc(func(string, string) string { return ttl })
+	return &vaultClient{api}
+}
+
+func (v *vaultClient) unwrap(token string) (*answer, error) {
+	return vaultAnswer(v.api.Logical().Unwrap(token))
 }
 
 func (v *vaultClient) mount(path, kind string) error {
