@@ -3,6 +3,7 @@ package issuer_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -24,7 +25,8 @@ const lacks = "1 error occurred:\n\t* permission denied\n\n"
 // holder makes a token with exactly one policy.
 func (w *world) holder(text string) string {
 	w.t.Helper()
-	name := fmt.Sprint("p", len(w.events(event.TokenCreated)))
+	w.holders++
+	name := fmt.Sprint("p", w.holders)
 	body, err := json.Marshal(map[string]string{"policy": text})
 	must(w.t, err)
 	w.ok(w.do("PUT", "sys/policies/acl/"+name, string(body)), 204)
@@ -53,6 +55,7 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		}
 		return n
 	}
+	untried := untried(w.issuer)
 	for _, p := range []struct {
 		method, path, body string
 		needs              string
@@ -62,6 +65,8 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"POST", "auth/token/create", `{"ttl":"1m"}`, "update", false},
 		{"POST", "auth/token/create-orphan", `{"ttl":"1m"}`, "update", false},
 		{"GET", "auth/token/lookup-self", "", "read", false},
+		{"POST", "auth/token/lookup-self", "", "update", false},
+		{"GET", "auth/token/lookup", "", "read", false},
 		{"POST", "auth/token/lookup", `{"token":"` + other.ClientToken + `"}`, "update", false},
 		{"POST", "auth/token/lookup-accessor", `{"accessor":"` + other.Accessor + `"}`, "update", false},
 		{"POST", "auth/token/renew", `{"token":"` + other.ClientToken + `"}`, "update", false},
@@ -78,6 +83,7 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"PUT", "sys/policies/acl/z", `{"policy":"path \"z\" { capabilities = [\"read\"] }"}`, "update", false},
 		{"DELETE", "sys/policies/acl/z", "", "delete", false},
 		{"GET", "sys/policy", "", "read", false},
+		{"LIST", "sys/policy", "", "list", false},
 		{"GET", "sys/policy/a", "", "read", false},
 		{"PUT", "sys/policy/z", `{"policy":"path \"z\" { capabilities = [\"read\"] }"}`, "update", false},
 		{"DELETE", "sys/policy/z", "", "delete", false},
@@ -96,6 +102,7 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"PUT", "sys/leases/revoke/" + c.LeaseID, "", "update", false},
 		{"PUT", "sys/leases/revoke-prefix/database/none", "", "update", true},
 		{"PUT", "sys/leases/revoke-force/database/none", "", "update", true},
+		{"LIST", "sys/leases/operations", "", "list", false},
 		{"GET", "sys/leases/operations/none", "", "read", false},
 		{"POST", "auth/token/tidy", "", "update", false},
 		{"LIST", "auth/token/accessors", "", "list", true},
@@ -115,7 +122,14 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"POST", "auth/approle/role/app/secret-id", "", "update", false},
 		{"LIST", "auth/approle/role/app/secret-id", "", "list", false},
 		{"DELETE", "auth/approle/role/app", "", "delete", false},
+		{"POST", "sys/mounts/auth/other", `{"type":"database"}`, "update", true},
+		{"DELETE", "sys/mounts/auth/approle", "", "delete", true},
 		{"DELETE", "sys/auth/approle", "", "delete", true},
+		{"POST", "sys/wrapping/wrap", "", "update", false},
+		{"GET", "sys/wrapping/lookup", "", "read", false},
+		{"POST", "sys/wrapping/lookup", "", "update", false},
+		{"POST", "sys/wrapping/unwrap", "", "update", false},
+		{"POST", "sys/wrapping/rewrap", "", "update", false},
 		{"POST", "auth/token/revoke-orphan", `{"token":"hvs.none"}`, "update", true},
 		{"POST", "auth/token/revoke-accessor", `{"accessor":"` + other.Accessor + `"}`, "update", false},
 		{"POST", "auth/token/revoke", `{"token":"` + other.ClientToken + `"}`, "update", false},
@@ -123,6 +137,8 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"GET", "none/such", "", "read", false},
 	} {
 		name := p.method + " " + p.path
+		pattern, _ := w.issuer.Serves(p.path)
+		delete(untried, operations[p.method]+" "+pattern)
 		before := changes()
 		w.refused(w.as("", p.method, p.path, p.body), 403, "permission denied")
 		w.refused(w.as(nobody, p.method, p.path, p.body), 403, lacks)
@@ -143,6 +159,31 @@ func TestPermissionOfEveryPath(t *testing.T) {
 			t.Errorf("%s with exactly %v: %d %s", name, needs, r.code, r.body)
 		}
 	}
+	for _, open := range []string{
+		// What every valid token may ask about itself, and is told of no other.
+		"read sys/internal/ui/mounts", "read sys/internal/ui/mounts/…", "write sys/explain-self",
+		// Every token lists its own leases: TestOwnLeases.
+		"list sys/leases/lookup", "list sys/leases/lookup/…",
+	} {
+		delete(untried, open)
+	}
+	for _, name := range slices.Sorted(maps.Keys(untried)) {
+		t.Errorf("no row tries %s", name)
+	}
+}
+
+var operations = map[string]string{"GET": "read", "PUT": "write", "POST": "write", "LIST": "list", "DELETE": "delete"}
+
+// untried is everything that the API serves itself: operation and pattern.
+func untried(i *issuer.Issuer) map[string]bool {
+	all := map[string]bool{}
+	for _, pattern := range i.Patterns() {
+		_, ops := i.Serves(strings.ReplaceAll(pattern, "/…", "/some/thing"))
+		for _, op := range ops {
+			all[string(op)+" "+pattern] = true
+		}
+	}
+	return all
 }
 
 // A token looks up, lists, renews and revokes what it created, without a policy

@@ -43,6 +43,8 @@ type world struct {
 	server *httptest.Server
 	logs   *logs
 	root   string
+
+	holders int // policies that were made for one token
 }
 
 const target = "target-1"

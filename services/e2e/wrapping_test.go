@@ -122,6 +122,7 @@ func brieflyWrapped(t *testing.T, s *curfew) *answer {
 
 // must1 fails the test at the error of a call.
 func must1(tb testing.TB, doing string) func(*answer, error) *answer {
+	tb.Helper()
 	return func(a *answer, err error) *answer {
 		tb.Helper()
 		must(tb, err, doing)

@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/curfew-project/curfew/issuer/internal/access"
@@ -39,6 +41,27 @@ func (t *route) match(path string) (rest string, ok bool) {
 		rest, ok = strings.CutSuffix(rest, t.tail)
 	}
 	return rest, ok && rest != ""
+}
+
+// Patterns are the paths that the API serves itself; "/…" stands for at least one
+// element more.
+func (a *API) Patterns() []string {
+	out := make([]string, len(a.routes))
+	for i, t := range a.routes {
+		out[i] = t.pattern + t.tail
+	}
+	return out
+}
+
+// Serves is the pattern that decides about path, and the operations that it
+// takes; empty where none does.
+func (a *API) Serves(path string) (pattern string, takes []engine.Operation) {
+	for _, t := range a.routes {
+		if _, ok := t.match(path); ok {
+			return t.pattern + t.tail, slices.Sorted(maps.Keys(t.ops))
+		}
+	}
+	return "", nil
 }
 
 // plain adapts a handler of a path without a rest.
