@@ -18,7 +18,7 @@ CLEAN    := .ci/clean-env
 
 E2E_DISTRIBUTED := CURFEW_E2E_FORM=distributed $(CLEAN) $(TEST) -count=1 -tags=e2e ./services/e2e
 
-.PHONY: help check unit integration fault e2e fleet test build up down demo bench lint fmt tidy tools servers clean
+.PHONY: help check unit integration fault e2e fleet test fuzz build up down demo bench lint fmt tidy tools servers clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ fleet: ## faults of every kind on the distributed form; minutes of the whole mac
 test: servers ## all tests with nothing skipped for want of a server; installs Postgres and Redis where allowed
 	@CURFEW_CI=1 $(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./...
 	@CURFEW_CI=1 $(E2E_DISTRIBUTED)
+
+fuzz: ## fuzz the parsers of what clients send, TIME=60s each
+	@$(CLEAN) .ci/fuzz $(or $(TIME),60s)
 
 bench: ## benchmarks (RUN=pattern narrows)
 	@$(CLEAN) $(EACH) go test -run='^$$' -bench='$(or $(RUN),.)' -benchmem ./...

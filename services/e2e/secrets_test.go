@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -65,6 +67,9 @@ func TestNoSecretIsWritten(t *testing.T) {
 	_, err = app.renew(last.lease, 7200)
 	must(t, err, "renew")
 	must(t, c.revoke(last.lease, true), "revoke")
+	for name, value := range handedOut(t, c) {
+		secrets[name] = value
+	}
 	for name, text := range map[string]string{"token that is not valid": "hvs.nobody-has-this-token", "token in the body": "hvs.nor-has-anybody-this"} {
 		secrets[name] = text
 	}
@@ -88,6 +93,9 @@ func TestNoSecretIsWritten(t *testing.T) {
 		t.Error("what is searched is not what was written: the test is of no use")
 	}
 	places["the events"] = events
+	for _, address := range s.monitors(t) {
+		places["the metrics at "+address] = get(t, address+"/metrics")
+	}
 	s.kill(t) // also what is not yet put in order
 	places["the server's log"] = []byte(s.output(t))
 	for _, folder := range s.folders() {
@@ -99,7 +107,7 @@ func TestNoSecretIsWritten(t *testing.T) {
 			return err
 		}), "read the files")
 	}
-	if len(places) < 10 || len(secrets) < 15 {
+	if len(places) < 10 || len(secrets) < 24 {
 		t.Errorf("only %d places and %d secrets: the test is of no use", len(places), len(secrets))
 	}
 	for place, text := range places {
@@ -109,6 +117,84 @@ func TestNoSecretIsWritten(t *testing.T) {
 			}
 		}
 	}
+}
+
+// handedOut are the secrets of an application that gets in by AppRole, with its
+// secret id and its first credential in wrapping tokens.
+func handedOut(t *testing.T, c client) map[string]string {
+	t.Helper()
+	for _, w := range []struct {
+		path string
+		data map[string]any
+	}{
+		{"sys/policies/acl/app", map[string]any{"policy": `path "database/creds/*" { capabilities = ["read"] }`}},
+		{"sys/auth/approle", map[string]any{"type": "approle"}},
+		{"auth/approle/role/app2", map[string]any{"token_policies": "app"}},
+	} {
+		_, err := c.write(w.path, w.data)
+		must(t, err, "write "+w.path)
+	}
+	write := func(c client, path string, data map[string]any) *answer {
+		t.Helper()
+		return must1(t, "write "+path)(c.write(path, data))
+	}
+	role := must1(t, "read the role id")(c.read("auth/approle/role/app2/role-id"))
+	wrappedID := write(c.wrapping(t, "5m"), "auth/approle/role/app2/secret-id", nil)
+	again := must1(t, "rewrap")(c.as(t, wrappedID.Wrap).write("sys/wrapping/rewrap", nil))
+	secretID := must1(t, "unwrap a secret id")(c.unwrap(again.Wrap))
+	login := write(c.as(t, ""), "auth/approle/login", map[string]any{"role_id": role.text("role_id"), "secret_id": secretID.text("secret_id")})
+	wrapped := must1(t, "read a credential, wrapped")(c.as(t, login.Token).wrapping(t, "5m").read("database/creds/app"))
+	cred := must1(t, "unwrap a credential")(c.unwrap(wrapped.Wrap))
+	must(t, c.revokeToken(login.Token), "revoke the token of the login")
+	sent := write(c.wrapping(t, "5m"), "sys/wrapping/wrap", map[string]any{"secret": "what-somebody-has-wrapped"})
+	return map[string]string{
+		"wrapping token of a secret id": wrappedID.Wrap, "its other text": again.Wrap, "secret id": secretID.text("secret_id"),
+		"token of a login": login.Token, "wrapping token of a credential": wrapped.Wrap,
+		"password that was wrapped": cred.text("password"), "wrapping token that nobody opens": sent.Wrap,
+		"what is in it": "what-somebody-has-wrapped", "secret id that is wrong": wrongSecretID(t, c, role.text("role_id")),
+	}
+}
+
+// monitors are the addresses at which its programs say that they serve metrics;
+// the one-machine form has none.
+func (c *curfew) monitors(tb testing.TB) (all []string) {
+	tb.Helper()
+	for line := range strings.Lines(c.output(tb)) {
+		var said struct{ Address, Message string }
+		if json.Unmarshal([]byte(line), &said) == nil && said.Message == "serving health and metrics" {
+			all = append(all, said.Address)
+		}
+	}
+	if distributed() && len(all) < 6 {
+		tb.Errorf("only %d programs serve metrics", len(all))
+	}
+	return all
+}
+
+// get reads a page that needs no token.
+func get(tb testing.TB, url string) []byte {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, url, http.NoBody)
+	must(tb, err, "read "+url)
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: hang}).Do(req)
+	must(tb, err, "read "+url)
+	defer func() { _ = res.Body.Close() }() // it was read
+	text, err := io.ReadAll(res.Body)
+	must(tb, err, "read "+url)
+	if res.StatusCode != http.StatusOK || len(text) == 0 {
+		tb.Fatalf("read %s: %s", url, res.Status)
+	}
+	return text
+}
+
+// wrongSecretID tries to log in with a secret id that nobody has.
+func wrongSecretID(t *testing.T, c client, role string) string {
+	t.Helper()
+	const wrong = "00000000-aaaa-bbbb-cccc-1234567890ab"
+	if _, err := c.as(t, "").write("auth/approle/login", map[string]any{"role_id": role, "secret_id": wrong}); err == nil {
+		t.Error("a secret id that nobody has was taken")
+	}
+	return wrong
 }
 
 // holds reports whether text holds a secret, also in a usual encoding.
