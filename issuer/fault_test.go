@@ -188,7 +188,7 @@ func (l *logs) errors() string {
 	return strings.Join(out, "")
 }
 
-var storeMethods = []string{"Apply", "Get", "Find", "Now", "Entry", "List", "Write", "Append", "Raise", "Backlog", "Children"}
+var storeMethods = []string{"Apply", "Get", "Find", "Now", "Entry", "List", "Write", "Append", "Raise", "Backlog", "Due", "Children"}
 
 // Each call to the store fails once, in both ways (A6): not done; done, with
 // its answer lost.

@@ -86,6 +86,7 @@ type Config struct {
 	MaxTTL     time.Duration // 768 h
 
 	MaxBacklog  int64         // unconfirmed events above which nothing is issued (D4); 1,000,000
+	MaxLag      time.Duration // of revocation on a target, above which nothing is issued there; 2 min
 	MaxBody     int64         // bytes of a request's body; 1 MiB
 	MaxInFlight int           // requests served at once; 1,024
 	MaxRevoking int           // of those that take access away, beside them; 512
@@ -152,7 +153,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		Clock: d.Clock, Log: d.Log, Engines: engines,
 		Tokens: registry, Policies: policies, Auth: methods, Leases: book, Recorder: recorder,
 		Mounts:   mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
-		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog}),
+		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog, MaxLag: cfg.MaxLag}),
 		Wrapping: wrapping.New(d.Store, system.Max),
 		Status:   status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
 	}

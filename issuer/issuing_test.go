@@ -175,6 +175,34 @@ func TestCreateFails(t *testing.T) {
 	}
 }
 
+// Section E: where leases are not taken away in time nothing more is issued; on
+// other targets it is, and a lease that fails does not count.
+func TestLag(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *issuer.Config) { c.MaxLag = time.Minute })
+	w.role("brief", lease.TTLs{Default: time.Second, Max: time.Second})
+	w.role("elsewhere", lease.TTLs{Default: time.Hour, Max: time.Hour}, func(r *enginetest.FakeRole) { r.Target = "target-2" })
+	w.engine.AddTarget(engine.Target{ID: "target-2", MountID: w.entry("database/").ID, Mount: "database/", Name: "other"})
+	late := w.ok(w.do("GET", "database/creds/brief", ""), 200).envelope(t)
+	refusal := "revocation on this connection is more than 1m0s behind: issuing there is stopped until it catches up"
+	refused := func() bool {
+		r := w.do("GET", "database/creds/readonly", "")
+		return r.code == 503 && r.envelope(t).Errors[0] == refusal && r.header.Get("Retry-After") != ""
+	}
+	w.clock.Advance(59 * time.Second)
+	w.creds()
+	w.clock.Advance(3 * time.Second)
+	eventually(t, "issuing is refused", refused)
+	w.ok(w.do("GET", "database/creds/elsewhere", ""), 200)
+	w.work(t.Context()) // takes it up
+	w.fake.Apply(t.Context(), store.Transition{Change: lease.Change{
+		ID: lease.ID(late.LeaseID), Version: lease.AnyVersion, Key: "failed", By: lease.System(lease.ActorSweep),
+		Do: lease.Progress{Failed: true, Error: "away", After: time.Minute},
+	}})
+	eventually(t, "issuing goes on", func() bool { return !refused() })
+	w.creds()
+}
+
 // D4: issuing stops while the audit log does not take the events away, and
 // nothing else does.
 func TestBacklog(t *testing.T) {

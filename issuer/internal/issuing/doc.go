@@ -19,7 +19,8 @@
 //     a token issues nothing, since it would be revoked at once;
 //   - the request's event is in the commit that decides it: the activation, or
 //     the revocation after a failure (D6);
-//   - issuing is refused while events are not being taken away (D4).
+//   - issuing is refused while events are not being taken away (D4), and on a
+//     target where leases are not being taken away in time (section E).
 //
 // | fails | then |
 // |---|---|

@@ -27,6 +27,7 @@ import (
 // Store is what issuing needs of the store.
 type Store interface {
 	Outbox
+	Overdue
 	Apply(ctx context.Context, items ...store.Transition) []store.Outcome
 }
 
@@ -34,6 +35,7 @@ type Store interface {
 type Config struct {
 	System     lease.TTLs    // the farthest level of limits
 	MaxBacklog int64         // unconfirmed events above which nothing is issued; 1,000,000
+	MaxLag     time.Duration // of revocation on a target, above which nothing is issued there; 2 min
 	Grace      time.Duration // budget of a creation whose plan has none; 30 s
 	// CommitWithin bounds each commit after the intent; 15 s.
 	CommitWithin time.Duration
@@ -46,14 +48,19 @@ type Desk struct {
 	log     zerolog.Logger
 	cfg     Config
 	backlog backlog
+	lag     lag
 }
 
 // New returns a desk.
 func New(s Store, c clock.Clock, log zerolog.Logger, cfg Config) *Desk {
 	cfg.MaxBacklog = cmp.Or(cfg.MaxBacklog, 1_000_000)
+	cfg.MaxLag = cmp.Or(cfg.MaxLag, 2*time.Minute)
 	cfg.Grace = cmp.Or(cfg.Grace, 30*time.Second)
 	cfg.CommitWithin = cmp.Or(cfg.CommitWithin, 15*time.Second)
-	return &Desk{store: s, clock: c, log: log, cfg: cfg, backlog: backlog{outbox: s, clock: c, most: cfg.MaxBacklog}}
+	return &Desk{
+		store: s, clock: c, log: log, cfg: cfg,
+		backlog: backlog{outbox: s, clock: c, most: cfg.MaxBacklog}, lag: lag{overdue: s, clock: c, limit: cfg.MaxLag},
+	}
 }
 
 // issue is one credential on its way.
@@ -76,6 +83,9 @@ func (d *Desk) Issue(ctx context.Context, e engine.Creator, m mounts.Mount, r *r
 			"ask with a token that has another use left")
 	}
 	if err := d.backlog.check(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.lag.check(ctx, p.Target); err != nil {
 		return nil, err
 	}
 	i := &issue{
