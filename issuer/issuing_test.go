@@ -181,8 +181,10 @@ func TestLag(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *issuer.Config) { c.MaxLag = time.Minute })
 	w.role("brief", lease.TTLs{Default: time.Second, Max: time.Second})
-	w.role("elsewhere", lease.TTLs{Default: time.Hour, Max: time.Hour}, func(r *enginetest.FakeRole) { r.Target = "target-2" })
-	w.engine.AddTarget(engine.Target{ID: "target-2", MountID: w.entry("database/").ID, Mount: "database/", Name: "other"})
+	w.role("elsewhere", lease.TTLs{Default: time.Hour, Max: time.Hour}, func(r *enginetest.FakeRole) {
+		r.Target = "target-2"
+		w.engine.AddTarget(engine.Target{ID: r.Target, MountID: r.MountID, Mount: "database/", Name: "other"})
+	})
 	late := w.ok(w.do("GET", "database/creds/brief", ""), 200).envelope(t)
 	refusal := "revocation on this connection is more than 1m0s behind: issuing there is stopped until it catches up"
 	refused := func() bool {
