@@ -20,6 +20,8 @@ import (
 type place struct {
 	curfew   *curfew
 	settings []string
+	// uninitialised leaves the first start to sys/init, of one issuer.
+	uninitialised bool
 
 	topology *topology.Topology // nil before the first start
 	started  chan error         // of the start that is under way
@@ -42,10 +44,14 @@ func (p *place) launch(tb testing.TB) {
 
 func (p *place) open(tb testing.TB) {
 	tb.Helper()
-	t, err := topology.Open(context.Background(), topology.Config{
+	cfg := topology.Config{
 		Programs: programs(tb), Finder: find.Finder{Getenv: os.Getenv}, Environ: os.Environ(), Clock: clock.System{},
 		Address: p.curfew.address, Settings: strings.Join(p.settings, "\n"),
-	})
+	}
+	if p.uninitialised {
+		cfg.Uninitialised, cfg.Issuers = true, 1
+	}
+	t, err := topology.Open(context.Background(), cfg)
 	var missing *find.NotFoundError
 	if errors.As(err, &missing) && os.Getenv("CURFEW_CI") != "1" {
 		tb.Skip(err)

@@ -23,7 +23,8 @@ type recording struct {
 // recorded is one command of a person and what it caused.
 type recorded struct {
 	Name      string     `json:"name"`
-	Run       string     `json:"run"` // as it was typed; for readers
+	Run       string     `json:"run"`   // as it was typed; for readers
+	Timed     bool       `json:"timed"` // what is answered depends on when it was asked
 	Exchanges []exchange `json:"exchanges"`
 }
 
@@ -49,10 +50,13 @@ type exchange struct {
 	Eventually bool `json:"eventually"` // the recording waited; here it is repeated until it fits
 }
 
+// initial is the recording of a server that is not yet initialised.
+const initial = "01-init-unseal-health"
+
 // recordings are the files that are replayed, in this order, against one
 // server: each goes on where the one before it ended.
 func recordings() []string {
-	return []string{"02-database-engine", "03-leases", "08-errors"}
+	return []string{"02-database-engine", "03-leases", "04-policy-token", "07-approle-agent", "08-errors"}
 }
 
 func readRecording(tb testing.TB, name string) *recording {

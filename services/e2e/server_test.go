@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,27 @@ func unstarted(tb testing.TB, settings ...string) *curfew {
 	tb.Helper()
 	c := frame(tb)
 	c.form = newForm(tb, c, settings)
+	return c
+}
+
+// uninitialised starts a server that waits for sys/init.
+func uninitialised(tb testing.TB) *curfew {
+	tb.Helper()
+	c := frame(tb)
+	if distributed() {
+		c.form = &place{curfew: c, uninitialised: true}
+	} else {
+		c.form = newForm(tb, c, []string{"auto_init = false"})
+	}
+	c.launch(tb)
+	tb.Cleanup(func() { c.kill(tb) })
+	eventually(tb, hang, func() error {
+		a, err := c.send(http.MethodGet, "/v1/sys/health", "", "", nil)
+		if err == nil && a.status != http.StatusNotImplemented {
+			err = fmt.Errorf("health is %d: %s", a.status, a.body)
+		}
+		return err
+	})
 	return c
 }
 

@@ -47,7 +47,7 @@ func (t *Topology) addPrograms(ctx context.Context) error {
 		}
 		t.issuers = append(t.issuers, "http://"+p.Address())
 		more := listener(p.Address())
-		if i > 0 {
+		if i > 0 || t.cfg.Uninitialised {
 			more += "auto_init = false\n" // one makes the installation, the others wait for it
 		}
 		if err := t.addCurfew(ctx, "issuer", i, more); err != nil {
@@ -113,6 +113,9 @@ func (t *Topology) addProxy(ctx context.Context) error {
 	t.URL = "http://" + address
 	p := t.program(Proxy, "local", "proxy", "-listen="+address, "-to="+strings.Join(t.issuers, ","))
 	p.probe = t.URL + "/v1/sys/health"
+	if t.cfg.Uninitialised {
+		p.probe += "?uninitcode=200"
+	}
 	return p.Start(ctx)
 }
 

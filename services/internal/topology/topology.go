@@ -33,6 +33,9 @@ type Config struct {
 	Address string
 	// How many of each; 2, 2, 2 and 3. One NATS server is no cluster.
 	Issuers, Revokers, Auditors, Streams int
+	// Uninitialised leaves the first start to sys/init: Open returns when that
+	// can be asked.
+	Uninitialised bool
 	// Standby is whether the store has one, which is synchronous.
 	Standby bool
 	// Settings are further lines of every program's configuration.
@@ -109,7 +112,11 @@ func Open(ctx context.Context, cfg Config) (_ *Topology, err error) {
 			return nil, err
 		}
 	}
-	return t, t.await(ctx, t.programs())
+	waited := t.programs()
+	if cfg.Uninitialised { // all others wait for the installation
+		waited = waited[len(waited)-1:]
+	}
+	return t, t.await(ctx, waited)
 }
 
 // Environ is base without what could lead a program to servers, settings or
