@@ -18,7 +18,7 @@ CLEAN    := .ci/clean-env
 
 E2E_DISTRIBUTED := CURFEW_E2E_FORM=distributed $(CLEAN) $(TEST) -count=1 -tags=e2e ./services/e2e
 
-.PHONY: help check unit integration fault e2e fleet test fuzz build up down demo bench lint fmt tidy tools servers clean
+.PHONY: help check unit integration fault e2e fleet test fuzz build up down demo bench lint fmt tidy tools servers clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -61,7 +61,7 @@ fleet: ## faults of every kind on the distributed form; minutes of the whole mac
 # conformance, integration, fault and end-to-end tests run together. Then the
 # end-to-end tests once more, against the distributed form. (The faults of that
 # one are asked for: make fleet.)
-test: servers ## all tests with nothing skipped for want of a server; installs Postgres and Redis where allowed
+test: servers clients ## all tests with nothing skipped for want of a server; installs Postgres, Redis and the clients where allowed
 	@CURFEW_CI=1 $(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./...
 	@CURFEW_CI=1 $(E2E_DISTRIBUTED)
 
@@ -73,6 +73,9 @@ bench: ## benchmarks (RUN=pattern narrows)
 
 servers: ## find Postgres and Redis for the tests, or install them
 	@go run ./shared/testkit/servers -install
+
+clients: ## install the clients of other projects that the end-to-end tests drive the server with
+	@.ci/install-clients $(CURDIR)/.cache/clients
 
 # Into bin/: every folder of services/ that holds a program. The three roles are
 # named after the product.

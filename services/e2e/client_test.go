@@ -35,9 +35,15 @@ type client interface {
 	revoke(leaseID string, sync bool) error
 	revokePrefix(prefix string, sync bool) error
 
-	createToken(name, ttl string) (*answer, error)
+	putPolicy(name, rules string) error
+	createToken(name, ttl string, policies ...string) (*answer, error)
 	lookupSelf() (*answer, error)
 	revokeToken(token string) error
+
+	// logIn logs in by the library's own helper for AppRole. Its watchers keep
+	// the token, and the lease of what obtain reads.
+	logIn(tb testing.TB, roleID, secretID string) (client, *watcher)
+	obtain(tb testing.TB, path string) (*answer, *watcher)
 
 	health() (initialized, sealed bool, version string, err error)
 	sealStatus() (kind string, sealed bool, err error)

@@ -1,15 +1,18 @@
 // Package e2e holds the end-to-end tests: the built programs, driven only by
 // clients that nobody here wrote (the Go client libraries of Vault and OpenBao,
-// pgx for the credentials themselves, plain HTTP for the recordings), against
-// real Postgres servers of package testkit. It has no code outside its tests,
-// which need the build tag e2e.
+// hvac, node-vault, consul-template, pgx for the credentials themselves, plain
+// HTTP for the recordings), against real Postgres servers of package testkit. It
+// has no code outside its tests, which need the build tag e2e.
 //
 // What is seen here:
 //
 //   - recordings of a stock server answer as recorded, but for the one list of
 //     intended differences (differences_test.go); an entry of that list that no
 //     longer occurs fails;
-//   - the way of a lease as both articles tell it, with both client libraries;
+//   - the way of a lease as both articles tell it, with both client libraries,
+//     and the commands of both as they stand there, in a shell;
+//   - programs of users in other languages, a template runner, and the watchers
+//     of both libraries get in, renew until the ceiling, and hold something new;
 //   - the server may be killed at any instant: within 30 s of its restart an
 //     account exists if and only if a client was told of it (promise 1, B1);
 //   - access ends on time and never early, whatever the client does (C1, C2);

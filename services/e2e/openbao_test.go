@@ -118,8 +118,10 @@ func (b *baoClient) revokePrefix(prefix string, sync bool) error {
 	return b.api.Sys().RevokeWithOptions(&bao.RevokeOptions{LeaseID: prefix, Prefix: true, Sync: sync})
 }
 
-func (b *baoClient) createToken(name, ttl string) (*answer, error) {
-	return baoAnswer(b.api.Auth().Token().Create(&bao.TokenCreateRequest{DisplayName: name, TTL: ttl}))
+func (b *baoClient) putPolicy(name, rules string) error { return b.api.Sys().PutPolicy(name, rules) }
+
+func (b *baoClient) createToken(name, ttl string, policies ...string) (*answer, error) {
+	return baoAnswer(b.api.Auth().Token().Create(&bao.TokenCreateRequest{DisplayName: name, TTL: ttl, Policies: policies}))
 }
 
 func (b *baoClient) lookupSelf() (*answer, error) {

@@ -45,6 +45,7 @@ func TestStory(t *testing.T) {
 					{"owned", st.owned},
 					{"tune", st.tuning},
 					{"token", st.tokens},
+					{"policy", st.policies},
 					{"rotate", st.rotation},
 					{"frozen", st.frozen},
 					{"disable", st.disabling},
@@ -331,6 +332,27 @@ func (s *story) tokens() {
 		t.Error("another token's lease was revoked")
 	}
 	must(t, s.revoke(roots.lease, true), "revoke")
+}
+
+// policies is the policy of S1.5, and S2.2 up to the rotation: a token of a
+// policy reads its credentials, and nothing else.
+func (s *story) policies() {
+	t := s.t
+	for _, role := range []string{"readonly", "app-readonly"} {
+		must(t, s.putPolicy(role, strings.ReplaceAll(articles(t)["S1.5/policy.hcl"], "readonly", role)), "write the policy")
+		made, err := s.createToken("app-A", "1h", role)
+		must(t, err, "make a token")
+		app := s.as(t, made.Token)
+		cred := issue(t, app, "database/creds/"+role)
+		want(t, "the credential works", s.target.works(t, cred), true)
+		_, err = app.read("database/roles/" + role)
+		if statusOf(err) != http.StatusForbidden || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("the role is read with a policy for its credentials: %v", err)
+		}
+		must(t, s.revoke(cred.lease, false), "revoke")
+		s.target.gone(t, cred.user)
+		must(t, s.revokeToken(made.Token), "revoke the token")
+	}
 }
 
 // rotation: users that are issued do not notice (S2.2).

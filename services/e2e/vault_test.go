@@ -118,8 +118,10 @@ func (v *vaultClient) revokePrefix(prefix string, sync bool) error {
 	return v.api.Sys().RevokeWithOptions(&vault.RevokeOptions{LeaseID: prefix, Prefix: true, Sync: sync})
 }
 
-func (v *vaultClient) createToken(name, ttl string) (*answer, error) {
-	return vaultAnswer(v.api.Auth().Token().Create(&vault.TokenCreateRequest{DisplayName: name, TTL: ttl}))
+func (v *vaultClient) putPolicy(name, rules string) error { return v.api.Sys().PutPolicy(name, rules) }
+
+func (v *vaultClient) createToken(name, ttl string, policies ...string) (*answer, error) {
+	return vaultAnswer(v.api.Auth().Token().Create(&vault.TokenCreateRequest{DisplayName: name, TTL: ttl, Policies: policies}))
 }
 
 func (v *vaultClient) lookupSelf() (*answer, error) {
