@@ -188,6 +188,10 @@ func TestWrapAnything(t *testing.T) {
 	w.work(t.Context())
 	w.ok(w.do("PUT", "auth/token/lookup-accessor", `{"accessor":"`+r.WrapInfo.WrappedAccessor+`"}`), 403)
 	w.ok(w.as(made.Auth.ClientToken, "GET", "auth/token/lookup-self", ""), 200)
+	w.ok(w.do("POST", "sys/auth/approle", `{"type":"approle"}`), 204)
+	w.ok(w.do("PUT", "auth/approle/role/app", `{"token_policies":"a"}`), 204)
+	r = w.ok(w.wrapped(w.root, "PUT", "auth/approle/role/app/secret-id", "null", "60s"), 200).envelope(t)
+	w.ok(w.do("PUT", "auth/approle/role/app/secret-id-accessor/lookup", `{"secret_id_accessor":"`+r.WrapInfo.WrappedAccessor+`"}`), 200)
 	w.ok(w.wrapped(w.root, "POST", "sys/mounts/other", `{"type":"database"}`, "60s"), 204)
 	if r := w.ok(w.wrapped(w.root, "GET", "database/creds/nobody", "", "60s"), 400); strings.Contains(r.body, "wrap_info") {
 		t.Errorf("an error is wrapped: %s", r.body)

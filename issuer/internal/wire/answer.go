@@ -28,6 +28,9 @@ type Answer struct {
 	// Issued is the id of the lease, also that of a token, which this answer
 	// hands out; not on the wire.
 	Issued string
+	// Accessor names what this answer hands out, where that is no token but has
+	// one; told beside a wrapping token.
+	Accessor string
 	// Doubled puts the keys of Data at the top level too, as stock servers do
 	// for some paths below sys/.
 	Doubled bool
@@ -61,7 +64,7 @@ type Wrap struct {
 	TTL             time.Duration
 	CreatedAt       time.Time
 	Path            string // of the request whose answer it is
-	WrappedAccessor string // of the token inside, if there is one
+	WrappedAccessor string // of the token or secret id inside, if there is one
 }
 
 // NoContent is the answer 204 without a body.

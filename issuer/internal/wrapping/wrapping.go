@@ -39,7 +39,7 @@ type plan struct {
 	Policies    []string `json:"policies"`
 	DisplayName string   `json:"display_name"`
 	Orphan      bool     `json:"orphan"`
-	Accessor    string   `json:"wrapped_accessor,omitempty"` // of the token inside
+	Accessor    string   `json:"wrapped_accessor,omitempty"` // of what is inside
 	Content     []byte   `json:"content,omitempty"`          // sealed
 }
 
@@ -78,7 +78,7 @@ func (d *Desk) wrap(ctx context.Context, r *request.Request, answer *wire.Answer
 		return nil, wire.Invalid("the answer has %d bytes; at most %d can be wrapped", len(content), largest)
 	}
 	text := newText()
-	p := plan{Path: r.Path, Policies: []string{"response-wrapping"}, Orphan: true}
+	p := plan{Path: r.Path, Policies: []string{"response-wrapping"}, Orphan: true, Accessor: answer.Accessor}
 	if answer.Auth != nil {
 		p.Accessor = answer.Auth.Accessor
 	}

@@ -76,7 +76,7 @@ func (a *Method) create(ctx context.Context, c call, text secret.Value) (*wire.A
 		"secret_id": text.Reveal(), "secret_id_accessor": s.Accessor,
 		"secret_id_num_uses": s.Uses, "secret_id_ttl": wire.Seconds(s.TTL),
 	})
-	answer.Recorded = true
+	answer.Recorded, answer.Accessor = true, s.Accessor
 	answer.Undelivered = func(ctx context.Context) error { return a.takeBack(ctx, s.ref()) }
 	return answer, nil
 }
