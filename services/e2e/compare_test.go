@@ -30,7 +30,7 @@ func forms() map[string]string {
 	}
 }
 
-var placeholder = regexp.MustCompile(`<(?:([a-z]+)-([0-9]+)|target|dead|root)>`)
+var placeholder = regexp.MustCompile(`<(?:([a-z]+)-([0-9]+)|target|dead|log|root)>`)
 
 // values are what the placeholders stand for.
 type values map[string]string
