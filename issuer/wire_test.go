@@ -28,7 +28,7 @@ func TestErrorsAsRecorded(t *testing.T) {
 		{method: "DELETE", path: "nosuch/x", code: 404, want: one(`no handler for route \"nosuch/x\". route entry not found.`)},
 		{method: "GET", path: "database/nonsense/x", code: 404, want: listed("unsupported path")},
 		{method: "GET", path: "sys/nonsense", code: 404, want: listed("unsupported path")},
-		{method: "POST", path: "sys/renew", body: `{"lease_id":"x"}`, code: 404, want: listed("unsupported path")},
+		{method: "POST", path: "sys/renew", body: `{"lease_id":"x"}`, code: 400, want: one("lease not found")},
 		{method: "GET", path: "database/creds/nosuch", code: 400, want: one("unknown role: nosuch")},
 		{method: "DELETE", path: "sys/leases/renew", code: 405, want: listed("unsupported operation")},
 		{method: "PATCH", path: "database/creds/readonly", code: 400, want: one("mime: no media type")},

@@ -321,10 +321,16 @@ func TestBarrierIsFinished(t *testing.T) {
 		after := w.issue("a", time.Hour, "")
 		defer w.run()()
 		w.ended(w.wait(before.ID, 10*time.Second))
-		time.Sleep(11 * time.Minute)
+		time.Sleep(59 * time.Minute) // "after" lives as long
+		if e, err := w.store.Entry(context.Background(), store.KindBarrier, b.Operation); err != nil {
+			w.Errorf("the operation cannot be read any more: %v", err)
+		} else if b, err := store.DecodeBarrier(e.Value); err != nil || b.FinishedAt.IsZero() || b.Total != 1 {
+			w.Errorf("operation %s, %v", e.Value, err)
+		}
 		if w.lease(after.ID).State != lease.Active || w.lease(other.ID).State != lease.Active {
 			w.Error("a lease that the barrier does not cover was taken")
 		}
+		time.Sleep(2 * time.Minute)
 		if e, err := w.store.Entry(context.Background(), store.KindBarrier, b.Operation); err == nil {
 			w.Errorf("the barrier was kept: %s", e.Value)
 		}

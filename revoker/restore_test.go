@@ -181,7 +181,7 @@ func TestSuspendedStore(t *testing.T) {
 		if _, err := w.store.Write(ctx, store.Write{Withdrawals: []store.Ref{{Kind: store.KindMount, ID: put[0].ID}}}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(11 * time.Minute)
+		time.Sleep(75 * time.Minute)
 		if _, err := w.store.EntryByID(ctx, store.KindMount, put[0].ID); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("the disabled mount: %v", err)
 		}

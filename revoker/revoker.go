@@ -66,7 +66,7 @@ type Config struct {
 	GhostEvery  time.Duration // 10 s
 	SweepEvery  time.Duration // barriers, mounts, claims; 1 s
 	KeepEnded   time.Duration // leases that ended; 24 h
-	KeepBarrier time.Duration // longer than any creation's grace; 10 min
+	KeepBarrier time.Duration // operations on prefixes after they have ended, longer than any creation's grace; 1 h
 	// Paused switches the claimer off: nothing is revoked. For the test that
 	// shows that the demonstration fails without a revoker.
 	Paused bool
@@ -92,7 +92,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	cfg.GhostEvery = cmp.Or(cfg.GhostEvery, 10*time.Second)
 	cfg.SweepEvery = cmp.Or(cfg.SweepEvery, time.Second)
 	cfg.KeepEnded = cmp.Or(cfg.KeepEnded, 24*time.Hour)
-	cfg.KeepBarrier = cmp.Or(cfg.KeepBarrier, 10*time.Minute)
+	cfg.KeepBarrier = cmp.Or(cfg.KeepBarrier, time.Hour)
 
 	now := store.NewEstimate(d.Store, d.Clock)
 	indexes := []expiry.Index{d.Index}

@@ -77,8 +77,16 @@ type Barrier struct {
 	By        lease.Actor `json:"by"`
 	Reason    string      `json:"reason"`
 	RaisedAt  time.Time   `json:"raised_at"`
+	// Force: what does not end in a while is abandoned.
+	Force bool `json:"force,omitempty"`
 	// Listed: all its leases have been put into revoking.
 	Listed bool `json:"listed"`
+	// Total is how many leases it found that had not ended, once it is listed;
+	// Abandoned are those of them that were given up.
+	Total     int64 `json:"total,omitempty"`
+	Abandoned int64 `json:"abandoned,omitempty"`
+	// FinishedAt is when a sweep saw that all of them have ended.
+	FinishedAt time.Time `json:"finished_at,omitzero"`
 }
 
 // Check refuses a barrier that cannot be raised.

@@ -98,17 +98,15 @@ func (d *Desk) decide(ctx context.Context, r *request.Request, names []string) (
 	return update, nil
 }
 
-// own reports whether r is about a lease that the caller's token created, or
-// lists such.
+// own reports whether r is about a lease that the caller's token created, lists
+// such, or reads an operation that the token began.
 func (d *Desk) own(ctx context.Context, r *request.Request) (bool, error) {
-	rest, ok := strings.CutPrefix(r.Path, "sys/leases/")
-	if !ok {
-		return false, nil
-	}
-	verb, id, _ := strings.Cut(rest, "/")
+	verb, id := leaseVerb(r.Path)
 	switch {
 	case verb == "lookup" && r.Operation == engine.List:
 		return true, nil
+	case verb == "operations" && r.Operation == engine.Read:
+		return d.began(ctx, r, id)
 	case r.Operation != engine.Write, verb != "lookup" && verb != "renew" && verb != "revoke":
 		return false, nil
 	}
@@ -125,6 +123,36 @@ func (d *Desk) own(ctx context.Context, r *request.Request) (bool, error) {
 		return false, fmt.Errorf("look up whose the lease is: %w", err)
 	}
 	return l.Kind == lease.Secret && l.TokenID != "" && l.TokenID == r.Caller.Lease.ID, nil
+}
+
+// leaseVerb is what path does with leases, and with which: sys/leases/renew/<id>,
+// or one of the older names that are without leases/. Empty: nothing.
+func leaseVerb(path string) (verb, rest string) {
+	if below, ok := strings.CutPrefix(path, "sys/leases/"); ok {
+		verb, rest, _ = strings.Cut(below, "/")
+		return verb, rest
+	}
+	verb, rest, _ = strings.Cut(strings.TrimPrefix(path, "sys/"), "/")
+	if strings.HasPrefix(path, "sys/") && (verb == "renew" || verb == "revoke") {
+		return verb, rest
+	}
+	return "", ""
+}
+
+// began reports whether the caller's token began an operation on leases.
+func (d *Desk) began(ctx context.Context, r *request.Request, id string) (bool, error) {
+	e, err := d.store.Entry(ctx, store.KindBarrier, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up whose the operation is: %w", err)
+	}
+	barrier, err := store.DecodeBarrier(e.Value)
+	if err != nil {
+		return false, fmt.Errorf("look up whose the operation is: %w", err)
+	}
+	return r.Actor.Name != "" && barrier.By.Name == r.Actor.Name, nil
 }
 
 // openToTokens are the paths that every valid token may ask, because they tell

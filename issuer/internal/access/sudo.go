@@ -11,7 +11,8 @@ import (
 func protected(op engine.Operation, path string) bool {
 	switch path {
 	case "auth/token/accessors", "auth/token/revoke-orphan",
-		"sys/audit", "sys/auth", "sys/remount", "sys/rotate", "sys/seal", "sys/installation/confirm":
+		"sys/audit", "sys/auth", "sys/remount", "sys/rotate", "sys/seal", "sys/installation/confirm",
+		"sys/leases", "sys/leases/operations":
 		return true
 	case "sys/leases/lookup":
 		return op == engine.List
@@ -19,6 +20,8 @@ func protected(op engine.Operation, path string) bool {
 	for _, prefix := range []string{
 		"sys/audit/", "sys/auth/", "sys/mounts/auth/", "sys/config/",
 		"sys/leases/lookup/", "sys/leases/revoke-prefix/", "sys/leases/revoke-force/",
+		// They tell whose leases there are, as a list of leases does.
+		"sys/leases/preview/", "sys/leases/operations/",
 		"sys/revoke-prefix/", "sys/revoke-force/",
 	} {
 		if strings.HasPrefix(path, prefix) {

@@ -129,12 +129,15 @@ func revocation(op engine.Operation, path string) bool {
 		return false
 	}
 	switch path {
-	case "auth/token/revoke", "auth/token/revoke-self", "auth/token/revoke-accessor", "auth/token/revoke-orphan", "sys/leases/revoke":
+	case "auth/token/revoke", "auth/token/revoke-self", "auth/token/revoke-accessor", "auth/token/revoke-orphan",
+		"sys/leases/revoke", "sys/revoke":
 		return true
 	}
-	return strings.HasPrefix(path, "sys/leases/revoke/") ||
-		strings.HasPrefix(path, "sys/leases/revoke-prefix/") ||
-		strings.HasPrefix(path, "sys/leases/revoke-force/")
+	below, ok := strings.CutPrefix(path, "sys/leases/")
+	if !ok {
+		below, ok = strings.CutPrefix(path, "sys/") // the older names
+	}
+	return ok && (strings.HasPrefix(below, "revoke/") || strings.HasPrefix(below, "revoke-prefix/") || strings.HasPrefix(below, "revoke-force/"))
 }
 
 // handlerFor is the handler of others that serves an URL's path.

@@ -102,6 +102,9 @@ func (a *API) table() []route {
 		{"sys/mounts/…", "", ops{read: m.ReadOne, write: m.Enable, del: m.Disable}},
 		{"sys/internal/ui/mounts", "", ops{read: plain(a.shownMounts)}},
 		{"sys/internal/ui/mounts/…", "", ops{read: a.shownMount}},
+		{"sys/internal/ui/resultant-acl", "", ops{read: plain(c.ResultantACL)}},
+		{"sys/remount", "", ops{write: plain(m.Remount)}},
+		{"sys/remount/status/…", "", ops{read: m.RemountStatus}},
 
 		{"sys/policies/acl", "", ops{list: plain(c.ListPolicies)}},
 		{"sys/policies/acl/…", "", ops{read: c.ReadPolicy, write: c.WritePolicy, del: c.DeletePolicy}},
@@ -131,8 +134,16 @@ func (a *API) table() []route {
 		{"sys/leases/revoke/…", "", ops{write: l.Revoke}},
 		{"sys/leases/revoke-prefix/…", "", ops{write: l.RevokePrefix}},
 		{"sys/leases/revoke-force/…", "", ops{write: l.RevokeForce}},
+		{"sys/leases/preview/…", "", ops{read: l.Preview}},
 		{"sys/leases/operations", "", ops{list: plain(l.ListOperations)}},
 		{"sys/leases/operations/…", "", ops{read: l.ReadOperation}},
+		// The older names, which libraries still send.
+		{"sys/renew", "", ops{write: l.Renew}},
+		{"sys/renew/…", "", ops{write: l.Renew}},
+		{"sys/revoke", "", ops{write: l.Revoke}},
+		{"sys/revoke/…", "", ops{write: l.Revoke}},
+		{"sys/revoke-prefix/…", "", ops{write: l.RevokePrefix}},
+		{"sys/revoke-force/…", "", ops{write: l.RevokeForce}},
 	}
 }
 

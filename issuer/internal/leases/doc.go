@@ -13,7 +13,13 @@
 //   - revoking what has ended is success;
 //   - revoke-prefix takes what was begun before its barrier and nothing later,
 //     and can be read under its operation's id until it is finished (A4);
-//     [Operations] goes on with one whose issuer died;
+//     a sweep of the revoker goes on with one whose issuer died;
+//   - a preview counts exactly the leases that revoke-prefix would take, in
+//     bounded memory, and takes none;
+//   - an operation counts the leases that had not ended when it began: done,
+//     failed, open, abandoned. What ended by itself while they were listed may
+//     be left out. It can be read for a while after its end (the revoker's
+//     KeepBarrier);
 //   - revoke-force gives a revocation its chance first, and then abandons what
 //     is left, with the actor and the reason; tokens are never abandoned: they
 //     have no target to fail, and their children depend on them.
@@ -26,4 +32,5 @@
 // | the commit of a revocation | the request fails; nothing was promised |
 // | an attempt, while a client waits | 400 with its reason; the pipeline tries again |
 // | the issuer, while it lists a prefix | the barrier stays unlisted; the revoker's sweep takes it up |
+// | the commit of how many were abandoned | the request fails; the operation counts them as done, the record as abandoned |
 package leases

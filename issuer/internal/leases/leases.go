@@ -24,10 +24,7 @@ type Store interface {
 	Get(ctx context.Context, id lease.ID) (lease.Lease, error)
 	Find(ctx context.Context, q store.Query) ([]lease.Lease, error)
 	Children(ctx context.Context, prefix, after string, limit int) ([]string, error)
-	Entry(ctx context.Context, kind store.Kind, key string) (store.Entry, error)
-	List(ctx context.Context, kind store.Kind, prefix, after string, withdrawn bool, limit int) ([]store.Entry, error)
-	Write(ctx context.Context, w store.Write) ([]store.Entry, error)
-	Raise(ctx context.Context, b store.Barrier, events ...event.Event) (store.Barrier, error)
+	store.Entries
 	Now(ctx context.Context) (time.Time, error)
 	Suspension(ctx context.Context) (store.Suspension, bool, error)
 }

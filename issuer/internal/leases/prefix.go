@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"unicode"
 
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
@@ -19,14 +21,18 @@ func (b *Book) RevokePrefix(ctx context.Context, r *request.Request, prefix stri
 	if err != nil {
 		return nil, err
 	}
-	answer := &wire.Answer{Status: http.StatusAccepted, Location: request.Root + operationsPath + r.ID}
+	reason, err := reasonFor(r, "revoked by prefix")
+	if err != nil {
+		return nil, err
+	}
+	answer := &wire.Answer{Status: http.StatusAccepted, Location: location(r)}
 	var also []event.Event
 	if sync {
-		answer = wire.NoContent()
+		answer.Status = http.StatusNoContent
 	} else {
 		also = []event.Event{r.Event(answer.Status)}
 	}
-	barrier, err := b.raise(ctx, r, prefix, "revoked by prefix", also...)
+	barrier, err := b.raise(ctx, r, prefix, store.Barrier{Reason: reason}, also...)
 	if err != nil {
 		return nil, err
 	}
@@ -42,17 +48,40 @@ func (b *Book) RevokePrefix(ctx context.Context, r *request.Request, prefix stri
 	return answer, b.awaitAll(ctx, barrier, taken)
 }
 
+// below is how the ids begin of the leases that a request's prefix takes.
+func (b *Book) below(prefix string) (string, error) {
+	switch {
+	case prefix == "":
+		return "", wire.UnsupportedPath()
+	case b.hides(prefix + "/"):
+		return "", wire.Invalid("tokens without expiry cannot be revoked by prefix: use auth/token/revoke-accessor")
+	}
+	return prefix + "/", nil
+}
+
+// reasonFor is why leases end: what was done, and what the client says of it.
+func reasonFor(r *request.Request, done string) (string, error) {
+	const longest = 256
+	why, err := r.Fields().String("reason")
+	switch {
+	case err != nil:
+		return "", err
+	case why == "":
+		return done, nil
+	case len(why) > longest || strings.ContainsFunc(why, unicode.IsControl):
+		return "", wire.Invalid("reason: at most %d bytes without control characters", longest)
+	}
+	return done + ": " + why, nil
+}
+
 // raise commits the barrier of a request.
-func (b *Book) raise(ctx context.Context, r *request.Request, prefix, reason string, also ...event.Event) (store.Barrier, error) {
-	if prefix == "" {
-		return store.Barrier{}, wire.UnsupportedPath()
+func (b *Book) raise(ctx context.Context, r *request.Request, prefix string, barrier store.Barrier, also ...event.Event) (store.Barrier, error) {
+	var err error
+	if barrier.Prefix, err = b.below(prefix); err != nil {
+		return barrier, err
 	}
-	if b.hides(prefix + "/") {
-		return store.Barrier{}, wire.Invalid("tokens without expiry cannot be revoked by prefix: use auth/token/revoke-accessor")
-	}
-	barrier, err := b.store.Raise(context.WithoutCancel(ctx), store.Barrier{
-		Operation: r.ID, Prefix: prefix + "/", By: r.Actor, Reason: reason,
-	}, also...)
+	barrier.Operation, barrier.By = r.ID, r.Actor
+	barrier, err = b.store.Raise(context.WithoutCancel(ctx), barrier, also...)
 	if errors.Is(err, store.ErrUnknown) {
 		// It may be there: then it counts.
 		if kept, found := b.kept(ctx, r.ID); found {
@@ -74,7 +103,7 @@ func (b *Book) list(ctx context.Context, barrier store.Barrier) (int, error) {
 	if err != nil {
 		return taken, err
 	}
-	return taken, b.listed(ctx, barrier.Operation)
+	return taken, b.listed(ctx, barrier.Operation, taken)
 }
 
 // takenBy selects the leases that a barrier takes.
@@ -103,43 +132,19 @@ func (b *Book) awaitAll(ctx context.Context, barrier store.Barrier, total int) e
 	return nil
 }
 
-// tally is how far an operation has come.
-type tally struct {
-	open   int // no attempt has failed since the barrier
-	failed int
-	first  lease.Lease   // of those that failed
-	some   []lease.Lease // of those that failed, at most mostShown
-}
-
-const mostShown = 100
-
-func (b *Book) tally(ctx context.Context, barrier store.Barrier) (tally, error) {
-	var t tally
-	q := takenBy(barrier)
-	q.States = open()
-	err := b.each(ctx, q, func(found []lease.Lease) error {
-		for _, l := range found {
-			if l.Revocation.LastFailedAt.Before(barrier.RaisedAt) {
-				t.open++
-				continue
-			}
-			if t.failed == 0 {
-				t.first = l
-			}
-			if t.failed++; len(t.some) < mostShown {
-				t.some = append(t.some, l)
-			}
-		}
-		return nil
-	})
-	return t, err
-}
-
 // RevokeForce serves PUT sys/leases/revoke-force/<prefix>: what the pipeline
 // does not end in a while is abandoned. A sweep goes on looking for the
 // accounts (A1).
 func (b *Book) RevokeForce(ctx context.Context, r *request.Request, prefix string) (*wire.Answer, error) {
-	barrier, err := b.raise(ctx, r, prefix, "revoked by force")
+	begun, err := reasonFor(r, "revoked by force")
+	if err != nil {
+		return nil, err
+	}
+	reason, err := reasonFor(r, "abandoned by force")
+	if err != nil {
+		return nil, err
+	}
+	barrier, err := b.raise(ctx, r, prefix, store.Barrier{Reason: begun, Force: true})
 	if err != nil {
 		return nil, err
 	}
@@ -150,25 +155,37 @@ func (b *Book) RevokeForce(ctx context.Context, r *request.Request, prefix strin
 	if err := b.chance(ctx, barrier); err != nil {
 		return nil, err
 	}
+	if err := b.abandon(ctx, barrier, r.Actor, reason); err != nil {
+		return nil, fmt.Errorf("abandon leases: %w", err)
+	}
+	return &wire.Answer{Status: http.StatusNoContent, Location: location(r)}, nil
+}
+
+// abandon gives up what is left of an operation's secrets, and counts them. A
+// token has no target that could fail.
+func (b *Book) abandon(ctx context.Context, barrier store.Barrier, by lease.Actor, reason string) error {
 	q := takenBy(barrier)
 	q.Kind, q.States = lease.Secret, []lease.State{lease.Revoking}
-	err = b.each(ctx, q, func(found []lease.Lease) error {
-		var items []store.Transition
-		for _, l := range found {
-			items = append(items, change(l.ID, r.Actor, "abandoned by force", lease.Finish{To: lease.Abandoned}))
+	return b.each(ctx, q, func(found []lease.Lease) error {
+		items := make([]store.Transition, len(found))
+		for i, l := range found {
+			items[i] = change(l.ID, by, reason, lease.Finish{To: lease.Abandoned})
 		}
 		var failed error
+		var n int64
 		for _, out := range b.store.Apply(ctx, items...) {
-			if out.Err != nil && !passed(out.Err) {
+			switch {
+			case out.Err == nil:
+				n++
+			case !passed(out.Err):
 				failed = errors.Join(failed, out.Err)
 			}
 		}
-		return failed
+		if n == 0 {
+			return failed
+		}
+		return errors.Join(failed, b.mark(ctx, barrier.Operation, func(o *store.Barrier) { o.Abandoned += n }))
 	})
-	if err != nil {
-		return nil, fmt.Errorf("abandon leases: %w", err)
-	}
-	return wire.NoContent(), nil
 }
 
 // chance waits until nothing is open any more, for a while: an account that

@@ -91,6 +91,22 @@ func (t *Table) Tune(ctx context.Context, r *request.Request, path string) (*wir
 	return wire.Done(), nil
 }
 
+// unmoved says what to do instead of moving a mount. The path of a mount is in
+// the ids of its leases and in what their revocation froze (A2): moved, what was
+// issued under the old path could not be found by it.
+func unmoved() *wire.Error {
+	return wire.Invalid("mounts cannot be moved: enable a new mount at the new path, configure it, let clients read there, " +
+		"then disable the old mount, which revokes what it issued")
+}
+
+// Remount serves POST sys/remount: it refuses.
+func (*Table) Remount(context.Context, *request.Request) (*wire.Answer, error) { return nil, unmoved() }
+
+// RemountStatus serves GET sys/remount/status/<id>: there is no such move.
+func (*Table) RemountStatus(context.Context, *request.Request, string) (*wire.Answer, error) {
+	return nil, unmoved()
+}
+
 // Disable serves DELETE sys/mounts/<path>. No mount there is as good as
 // disabled.
 func (t *Table) Disable(ctx context.Context, r *request.Request, path string) (*wire.Answer, error) {

@@ -87,8 +87,9 @@ type Store interface {
 	store.Entries
 }
 
-// Barriers finishes prefix revocations whose caller died, and deletes barriers
-// that no creation under way can meet any more.
+// Barriers finishes prefix revocations whose caller died, and deletes those that
+// have ended, Keep after that was seen. By then no creation under way can meet
+// them, and who began them had time to read how they ended (A4).
 type Barriers struct {
 	Store Store
 	Time  *store.Estimate
@@ -127,25 +128,16 @@ func (s *Barriers) one(ctx context.Context, e store.Entry, now time.Time) error 
 	if err != nil {
 		return fmt.Errorf("read barrier %s: %w", e.Key, err)
 	}
-	age := now.Sub(b.RaisedAt)
 	switch {
-	case !b.Listed && age > s.Every: // its caller had time to list it
-		q := store.Query{Prefix: b.Prefix, Before: b.Position}
-		if err := withdraw.All(ctx, s.Store, q, b.By, b.Reason); err != nil {
+	case !b.Listed && now.Sub(b.RaisedAt) > s.Every: // its caller had time to list it
+		if err := s.list(ctx, &b); err != nil {
 			return err
 		}
-		b.Listed = true
-		if e.Value, err = b.Encode(); err != nil {
-			return fmt.Errorf("write barrier %s: %w", e.Key, err)
-		}
-		if _, err := s.Store.Write(ctx, store.Write{Puts: []store.Entry{e}}); err != nil && !errors.Is(err, store.ErrRevision) {
-			return fmt.Errorf("mark barrier %s as listed: %w", e.Key, err)
-		}
-	case b.Listed && age > s.Keep:
-		// It stays while its operation can be read (A4), and while an intent that
-		// it withdraws could still be activated (A3), however long that takes.
+	case b.Listed && b.FinishedAt.IsZero():
+		// It stays while an intent that it withdraws could still be activated
+		// (A3), however long that takes.
 		open, err := s.Store.Find(ctx, store.Query{
-			Prefix: b.Prefix, Before: b.Position, States: []lease.State{lease.Intent, lease.Revoking}, Limit: 1,
+			Prefix: b.Prefix, Before: b.Position, States: []lease.State{lease.Intent, lease.Active, lease.Revoking}, Limit: 1,
 		})
 		if err != nil {
 			return fmt.Errorf("look for leases of barrier %s: %w", e.Key, err)
@@ -153,12 +145,48 @@ func (s *Barriers) one(ctx context.Context, e store.Entry, now time.Time) error 
 		if len(open) > 0 {
 			return nil
 		}
+		b.FinishedAt = now
+	case b.Listed && now.Sub(b.FinishedAt) > s.Keep:
 		w := store.Write{Deletes: []store.Ref{{Kind: store.KindBarrier, ID: e.ID}}}
 		if _, err := s.Store.Write(ctx, w); err != nil {
 			return fmt.Errorf("delete barrier %s: %w", e.Key, err)
 		}
+		return nil
+	default:
+		return nil
+	}
+	if e.Value, err = b.Encode(); err != nil {
+		return fmt.Errorf("write barrier %s: %w", e.Key, err)
+	}
+	if _, err := s.Store.Write(ctx, store.Write{Puts: []store.Entry{e}}); err != nil && !errors.Is(err, store.ErrRevision) {
+		return fmt.Errorf("mark barrier %s: %w", e.Key, err)
 	}
 	return nil
+}
+
+// list does what the caller of b left undone, and counts what it found: also
+// what has ended since, which the caller had begun.
+func (s *Barriers) list(ctx context.Context, b *store.Barrier) error {
+	q := store.Query{Prefix: b.Prefix, Before: b.Position}
+	if err := withdraw.All(ctx, s.Store, q, b.By, b.Reason); err != nil {
+		return err
+	}
+	b.Listed, b.Total = true, 0
+	for q.Limit = page; ; {
+		found, err := s.Store.Find(ctx, q)
+		if err != nil {
+			return fmt.Errorf("count the leases of barrier %s: %w", b.Operation, err)
+		}
+		for _, l := range found {
+			if !l.State.Final() || !l.Revocation.EndedAt.Before(b.RaisedAt) {
+				b.Total++
+			}
+		}
+		if len(found) < page {
+			return nil
+		}
+		q.After = found[len(found)-1].ID
+	}
 }
 
 // Mounts ends mounts that were withdrawn: revokes their leases, and deletes the

@@ -94,8 +94,9 @@ func TestSweepsGoOn(t *testing.T) {
 	})
 }
 
-// A4: a barrier stays while a lease it took is open, so that its operation can
-// be read and no late activation escapes it (A3); then it goes.
+// A4: a barrier stays while a lease it took is open, so that no late activation
+// escapes it (A3), and for a while after that was seen, so that its operation
+// can be read; then it goes.
 func TestBarrierStaysWhileOpen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -128,6 +129,16 @@ func TestBarrierStaysWhileOpen(t *testing.T) {
 			}
 		}
 		apply(id, lease.Finish{To: lease.Revoked})
+		if !kept() {
+			t.Fatal("the barrier went before its end could be read")
+		}
+		e, err := fake.Entry(t.Context(), store.KindBarrier, "op")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := store.DecodeBarrier(e.Value); err != nil || b.Total != 1 || b.FinishedAt.IsZero() {
+			t.Errorf("operation %s, %v", e.Value, err)
+		}
 		if kept() {
 			t.Error("the barrier stays although its leases have ended")
 		}
