@@ -40,8 +40,8 @@ func New(b *Book, t Tokens, existing Existing) *Desk {
 	return &Desk{Book: b, tokens: t, existing: existing}
 }
 
-// denied is the 403 for a token that lacks a permission.
-func denied() *wire.Error {
+// Denied is the 403 for a token that lacks a permission.
+func Denied() *wire.Error {
 	return &wire.Error{Status: http.StatusForbidden, Messages: []string{"1 error occurred:\n\t* permission denied\n\n"}}
 }
 
@@ -65,7 +65,7 @@ func (d *Desk) Check(ctx context.Context, r *request.Request) error {
 	if r.Own {
 		return nil
 	}
-	return denied()
+	return Denied()
 }
 
 // decide asks the policies of names about r.
@@ -171,4 +171,14 @@ func (d *Desk) Reaches(ctx context.Context, r *request.Request, paths ...string)
 	return slices.ContainsFunc(paths, func(path string) bool {
 		return !slices.Equal(acl.Capabilities(path), []string{"deny"})
 	}), nil
+}
+
+// ReachesBelow reports whether the caller has any capability on path, or on
+// anything below mount, which ends in a slash.
+func (d *Desk) ReachesBelow(ctx context.Context, r *request.Request, path, mount string) (bool, error) {
+	acl, err := d.ACL(ctx, r.Caller.Policies)
+	if err != nil {
+		return false, err
+	}
+	return acl.Below(mount) || !slices.Equal(acl.Capabilities(path), []string{"deny"}), nil
 }

@@ -64,6 +64,7 @@ type API struct {
 	cfg     Config
 	access  *access.Desk
 	routes  []route
+	helps   []engine.Help
 	open    map[string]openRoute
 	mounted []mounted
 
@@ -92,7 +93,7 @@ func New(p Parts, cfg Config) *API {
 		general: newRoom(cfg.MaxInFlight), revoking: newRoom(cfg.MaxRevoking), streams: newRoom(cfg.MaxStreams),
 	}
 	a.access = access.New(p.Policies, p.Tokens, a.exists)
-	a.routes = a.table()
+	a.routes, a.helps = a.table(), helps()
 	a.open = map[string]openRoute{
 		"sys/health":      p.Status.Health,
 		"sys/seal-status": p.Status.SealStatus,

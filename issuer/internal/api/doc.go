@@ -8,6 +8,8 @@
 //     methods is served without a valid token, and a login does nothing else;
 //   - what a token may do is asked of its policies before anything is looked for
 //     (package access), so who may not learns not even whether there is something;
+//   - every path is explained (?help=1) to every valid token, but what is below a
+//     mount only to who has a permission there;
 //   - every other request is on record before it is answered; a revocation is
 //     answered also where that fails (promise 5);
 //   - one function maps errors to answers (package fault); what it does not know

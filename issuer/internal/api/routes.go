@@ -225,6 +225,9 @@ func (a *API) shownMount(ctx context.Context, r *request.Request, path string) (
 
 // handle finds who answers r.
 func (a *API) handle(ctx context.Context, r *request.Request) (*wire.Answer, error) {
+	if r.Operation == request.Help {
+		return a.explain(ctx, r)
+	}
 	switch first, _, _ := strings.Cut(r.Path, "/"); first {
 	case "sys", "auth":
 		return a.own(ctx, r)

@@ -43,7 +43,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, h *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(h.Context(), a.cfg.Within)
 	defer cancel()
-	if serve, ok := a.open[path]; ok {
+	if serve, ok := a.open[path]; ok && !request.AsksHelp(h) {
 		e.public(ctx, path, serve)
 		return
 	}
@@ -102,7 +102,10 @@ func (e *exchange) body() io.ReadCloser {
 func (e *exchange) protected(ctx context.Context, path string) {
 	a := e.api
 	address := request.Address(e.h)
-	other := a.handlerFor(e.h.URL.Path)
+	var other http.Handler
+	if !request.AsksHelp(e.h) {
+		other = a.handlerFor(e.h.URL.Path)
+	}
 	leave, ok := a.place(e.h, path, other != nil).enter()
 	if !ok {
 		a.Recorder.Count(address, http.StatusServiceUnavailable)

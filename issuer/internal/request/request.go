@@ -36,6 +36,15 @@ type Request struct {
 	Sudo, Own bool
 }
 
+// Help is the operation of a request that asks what a path is for. It is the
+// API's own: no engine sees it.
+const Help engine.Operation = "help"
+
+// AsksHelp reports whether h asks what its path is for, as stock clients do.
+func AsksHelp(h *http.Request) bool {
+	return h.Method == http.MethodGet && h.URL.Query().Get("help") != ""
+}
+
 // Caller is the token that a request came with.
 type Caller struct {
 	Lease    lease.Lease
@@ -149,6 +158,9 @@ func operation(h *http.Request, list string) (engine.Operation, error) {
 	case "LIST":
 		return engine.List, nil
 	case http.MethodGet:
+		if AsksHelp(h) {
+			return Help, nil
+		}
 		if list == "" {
 			return engine.Read, nil
 		}

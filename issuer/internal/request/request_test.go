@@ -58,6 +58,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("GET", "list=perhaps", "")
 	f.Add("PATCH", "", "")
 	f.Add("GET", "a=1&a=2&limit=x", "")
+	f.Add("GET", "help=1&list=perhaps", "")
 	f.Fuzz(func(t *testing.T, method, query, body string) {
 		h := httptest.NewRequest("GET", "/v1/x", strings.NewReader(body))
 		h.Method, h.URL.RawQuery = method, query
@@ -72,6 +73,8 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		switch r.Operation {
+		case Help:
+			return
 		case engine.Read, engine.Write, engine.List, engine.Delete:
 		default:
 			t.Fatalf("operation %q", r.Operation)
@@ -96,6 +99,11 @@ func TestOperations(t *testing.T) {
 		{"GET", "list=true", engine.List},
 		{"GET", "list=True", engine.List},
 		{"LIST", "", engine.List},
+		{"GET", "help=1", Help},
+		{"GET", "help=1&list=true", Help},
+		{"GET", "help=", engine.Read},
+		{"PUT", "help=1", engine.Write},
+		{"DELETE", "help=1", engine.Delete},
 		{"DELETE", "", engine.Delete},
 	} {
 		h := httptest.NewRequest(c.method, "/v1/x?"+c.query, nil)

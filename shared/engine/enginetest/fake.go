@@ -206,3 +206,17 @@ var (
 	_ engine.Sweeper = (*Fake)(nil)
 	_ engine.Marker  = (*Fake)(nil)
 )
+
+// Help implements [engine.Helper].
+func (*Fake) Help() []engine.Help {
+	return []engine.Help{
+		{Path: "", Synopsis: "Credentials of a target that is a model.", Text: "It stands for a real engine in tests."},
+		{Path: "config", Synopsis: "The names of connections."},
+		{Path: "config/…", Synopsis: "A connection, kept as it was written."},
+		{Path: "roles", Synopsis: "The names of roles."},
+		{Path: "roles/…", Synopsis: "A role, kept as it was written."},
+		{Path: "creds/…", Synopsis: "A credential, and its lease."},
+	}
+}
+
+var _ engine.Helper = (*Fake)(nil)

@@ -1,0 +1,13 @@
+package status
+
+import "github.com/curfew-project/curfew/shared/engine"
+
+// Help explains the paths that a [Desk] serves.
+func Help() []engine.Help {
+	return []engine.Help{
+		{Path: "sys/health", Synopsis: "Whether this process can serve.", Text: "GET answers by its status: 200, 501 not initialised, 503 sealed. It needs no token."},
+		{Path: "sys/seal-status", Synopsis: "Whether the server is sealed.", Text: "GET shows it. It needs no token."},
+		{Path: "sys/leader", Synopsis: "Which process leads; every one serves.", Text: "GET shows it. It needs no token."},
+		{Path: "sys/init", Synopsis: "Whether the installation is there.", Text: "GET shows it, PUT makes it, once, and answers what its operators need. It needs no token."},
+	}
+}
