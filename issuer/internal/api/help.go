@@ -30,9 +30,9 @@ func helps() []engine.Help {
 
 // explained is what the answer to a request for help holds.
 type explained struct {
-	Help    string `json:"help"`
-	SeeAlso string `json:"see_also"`
-	OpenAPI any    `json:"openapi"` // null: none is made
+	Help    string   `json:"help"`
+	SeeAlso []string `json:"see_also"` // null: other paths are named in the text
+	OpenAPI any      `json:"openapi"`  // null: none is made
 }
 
 // explain serves GET <path>?help=1. As on stock servers every valid token may

@@ -84,16 +84,16 @@ func (s *session) auditEntries(cmd *cobra.Command, query url.Values) error {
 		}
 		entries, _ = secret.Data["entries"].([]any)
 	}
-	if s.flags.format == formatJSON {
+	if s.structured() {
 		if entries == nil {
 			entries = []any{} // "[]", not "null"
 		}
-		if err := s.printJSON(entries); err != nil {
+		if err := s.printStructured(entries); err != nil {
 			return err
 		}
 	}
 	switch {
-	case len(entries) == 0 && s.flags.format == formatJSON:
+	case len(entries) == 0 && s.structured():
 		return &ExitError{Code: codeServer}
 	case len(entries) == 0:
 		return absent("No audit entries found")

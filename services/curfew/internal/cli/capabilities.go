@@ -53,8 +53,8 @@ func (s *session) printCapabilities(found []string) error {
 	if len(found) == 0 {
 		return absent("No capabilities found")
 	}
-	if s.flags.format == formatJSON {
-		return s.printJSON(found)
+	if s.structured() {
+		return s.printStructured(found)
 	}
 	fmt.Fprintln(s.out, strings.Join(slices.Sorted(slices.Values(found)), ", "))
 	return nil

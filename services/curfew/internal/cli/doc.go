@@ -1,5 +1,5 @@
 // Package cli is the client side of the curfew program: the commands status,
-// login, read, write, list, delete, unwrap, explain, secrets, auth, policy, lease,
+// login, read, write, list, delete, unwrap, explain, path-help, secrets, auth, policy, lease,
 // token, operator and audit.
 // They speak the Vault HTTP API and keep to the stock vault CLI's grammar, output
 // and exit codes, so that scripts and habits carry over. Run is the entry;
@@ -14,7 +14,7 @@
 //     else its default. The token has no flag: CURFEW_TOKEN, VAULT_TOKEN,
 //     ~/.curfew-token, ~/.vault-token.
 //   - Results go to standard output, everything else to standard error. With
-//     -format=json standard output holds JSON or nothing.
+//     -format=json standard output holds JSON or nothing; -format=yaml likewise.
 //   - Requests are not retried unless CURFEW_MAX_RETRIES or VAULT_MAX_RETRIES
 //     says so: a person, or a script's own loop, decides.
 //   - No message holds the client token, a value given as K=V, or a password

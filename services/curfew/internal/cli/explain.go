@@ -56,8 +56,8 @@ func (s *session) explain(cmd *cobra.Command, path string, question map[string]a
 	if !ok {
 		return refused(errNoDecision, "Error explaining %s", path)
 	}
-	if s.flags.format == formatJSON {
-		err = s.printJSON(secret.Data)
+	if s.structured() {
+		err = s.printStructured(secret.Data)
 	} else {
 		lines, _ := secret.Data["explanation"].([]any)
 		for _, line := range lines {

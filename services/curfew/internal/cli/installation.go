@@ -89,8 +89,8 @@ func (s *session) operatorInstallationCommand() *cobra.Command {
 			if err := getJSON(cmd.Context(), client, "sys/installation", &answer); err != nil {
 				return refused(err, "Error reading the installation")
 			}
-			if s.flags.format == formatJSON {
-				return s.printJSON(answer.Data)
+			if s.structured() {
+				return s.printStructured(answer.Data)
 			}
 			var view installationView
 			if err := json.Unmarshal(answer.Data, &view); err != nil {

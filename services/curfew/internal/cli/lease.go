@@ -57,10 +57,12 @@ func (s *session) leaseRenewCommand() *cobra.Command {
 
 func (s *session) leaseRevokeCommand() *cobra.Command {
 	var options api.RevokeOptions
+	var dryRun bool
 	cmd := s.clientFlags(&cobra.Command{
 		Use:   "revoke LEASE_ID",
 		Short: "Take a credential away, or with -prefix all below a path",
 		Example: `  curfew lease revoke -sync database/creds/readonly/abc
+  curfew lease revoke -prefix -dry-run database/creds
   curfew lease revoke -prefix database/creds`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,12 +70,16 @@ func (s *session) leaseRevokeCommand() *cobra.Command {
 				return usage(cmd, "Specifying -force requires also specifying -prefix")
 			}
 			options.LeaseID = cleanPath(args[0])
+			if dryRun {
+				return s.leasePreview(cmd, options)
+			}
 			return s.revoke(cmd, options)
 		},
 	})
 	flags := cmd.Flags()
 	flags.BoolVar(&options.Sync, "sync", false, "wait until access has ended")
 	flags.BoolVar(&options.Prefix, "prefix", false, "revoke all leases below this path")
+	flags.BoolVar(&dryRun, "dry-run", false, "show what would be revoked, and revoke nothing; needs -prefix")
 	flags.BoolVarP(&options.Force, "force", "f", false, "give the leases up although revoking fails; needs -prefix")
 	return cmd
 }

@@ -114,8 +114,8 @@ func (s *session) printList(secret *api.Secret, path string) error {
 			return s.printKeys(keys)
 		}
 	}
-	if s.flags.format == formatJSON {
-		if err := s.printJSON(struct{}{}); err != nil {
+	if s.structured() {
+		if err := s.printStructured(struct{}{}); err != nil {
 			return err
 		}
 		return &ExitError{Code: codeServer}

@@ -146,8 +146,8 @@ func (s *session) mountListCommand(
 				return refused(err, "Error listing %s", nouns)
 			}
 			switch {
-			case s.flags.format == formatJSON:
-				return s.printJSON(mounts)
+			case s.structured():
+				return s.printStructured(mounts)
 			case all:
 				fmt.Fprint(s.out, detailed(mounts))
 			default:

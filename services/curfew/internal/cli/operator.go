@@ -25,8 +25,8 @@ func (s *session) operatorInitCommand() *cobra.Command {
 			if err != nil {
 				return refused(err, "Error initializing")
 			}
-			if s.flags.format == formatJSON {
-				return s.printJSON(made)
+			if s.structured() {
+				return s.printStructured(made)
 			}
 			for i, key := range made.Keys {
 				fmt.Fprintf(s.out, "Unseal Key %d: %s\n", i+1, key)

@@ -31,7 +31,7 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// success prints a sentence about what was done; in JSON there is none.
+// success prints a sentence about what was done; in JSON and YAML there is none.
 func (s *session) success(text string, args ...any) {
 	if s.flags.format == formatTable {
 		fmt.Fprintf(s.out, text+"\n", args...)
@@ -44,7 +44,19 @@ func (s *session) warn(text string) { fmt.Fprintln(s.io.Stderr, format.Wrap(text
 // say prints a paragraph to standard output, wrapped, with a blank line after.
 func (s *session) say(text string) { fmt.Fprintf(s.out, "%s\n\n", format.Wrap(text, 0)) }
 
-func (s *session) printJSON(value any) error {
+// structured reports whether the output is for programs: JSON or YAML.
+func (s *session) structured() bool { return s.flags.format != formatTable }
+
+// printStructured prints a value in the format that -format names.
+func (s *session) printStructured(value any) error {
+	if s.flags.format == formatYAML {
+		text, err := format.YAML(value)
+		if err != nil {
+			return local(err, "Error encoding the output")
+		}
+		fmt.Fprint(s.out, text)
+		return nil
+	}
 	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return local(err, "Error encoding the output")
@@ -58,8 +70,8 @@ func (s *session) printSecret(secret *api.Secret) error {
 	switch {
 	case s.flags.field != "":
 		return s.printField(secret)
-	case s.flags.format == formatJSON:
-		return s.printJSON(secret)
+	case s.structured():
+		return s.printStructured(secret)
 	}
 	s.printWarnings(secret.Warnings)
 	var rows [][]string
@@ -94,8 +106,8 @@ func (s *session) printField(secret *api.Secret) error {
 }
 
 func (s *session) printValue(value any) error {
-	if s.flags.format == formatJSON {
-		return s.printJSON(value)
+	if s.structured() {
+		return s.printStructured(value)
 	}
 	fmt.Fprint(s.out, value)
 	if file, ok := s.io.Stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
@@ -106,8 +118,8 @@ func (s *session) printValue(value any) error {
 
 // printKeys prints what a list holds.
 func (s *session) printKeys(keys []any) error {
-	if s.flags.format == formatJSON {
-		return s.printJSON(keys)
+	if s.structured() {
+		return s.printStructured(keys)
 	}
 	rows := make([][]string, 0, len(keys))
 	for _, key := range keys {

@@ -63,8 +63,8 @@ func (s *session) policyReadCommand() *cobra.Command {
 				return refused(err, "Error reading policy named %s", name)
 			case rules == "": // root has no text either, and reads so on stock servers
 				return absent("No policy named: %s", name)
-			case s.flags.format == formatJSON:
-				return s.printJSON(map[string]string{"policy": rules})
+			case s.structured():
+				return s.printStructured(map[string]string{"policy": rules})
 			}
 			fmt.Fprintln(s.out, strings.TrimSpace(rules))
 			return nil
@@ -86,8 +86,8 @@ func (s *session) policyListCommand() *cobra.Command {
 			if err != nil {
 				return refused(err, "Error listing policies")
 			}
-			if s.flags.format == formatJSON {
-				return s.printJSON(names)
+			if s.structured() {
+				return s.printStructured(names)
 			}
 			for _, name := range names {
 				fmt.Fprintln(s.out, name)

@@ -62,7 +62,7 @@ func Run(ctx context.Context, args []string, streams IO, extensions ...Extension
 func (s *session) commands() *cobra.Command {
 	root := group("curfew", "Dynamic secrets that are gone on time",
 		s.statusCommand(), s.loginCommand(),
-		s.readCommand(), s.writeCommand(), s.listCommand(), s.deleteCommand(), s.unwrapCommand(), s.explainCommand(),
+		s.readCommand(), s.writeCommand(), s.listCommand(), s.deleteCommand(), s.unwrapCommand(), s.explainCommand(), s.pathHelpCommand(),
 		group("secrets", "Manage secrets engines",
 			s.secretsEnableCommand(), s.secretsListCommand(), s.secretsTuneCommand(), s.secretsDisableCommand()),
 		group("lease", "Look up, renew and revoke leases",

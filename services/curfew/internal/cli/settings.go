@@ -17,6 +17,7 @@ const (
 
 	formatTable = "table"
 	formatJSON  = "json"
+	formatYAML  = "yaml"
 )
 
 // session is one invocation: what the flags of the one command that runs said,
@@ -51,7 +52,7 @@ func (s *session) clientFlags(cmd *cobra.Command) *cobra.Command {
 	flags.StringVar(&f.tlsServerName, "tls-server-name", "", "name that the server's certificate must bear (CURFEW_TLS_SERVER_NAME)")
 	flags.BoolVar(&f.tlsSkipVerify, "tls-skip-verify", false, "accept any certificate (CURFEW_SKIP_VERIFY)")
 	flags.Var(&f.wrapTTL, "wrap-ttl", "wrap the answer in a single-use token that lives this long (CURFEW_WRAP_TTL)")
-	flags.StringVar(&f.format, "format", "", "table or json (CURFEW_FORMAT; default table)")
+	flags.StringVar(&f.format, "format", "", "table, json or yaml (CURFEW_FORMAT; default table)")
 	flags.BoolVar(&f.nonInteractive, "non-interactive", false, "never ask on the terminal")
 	flags.Bool("no-color", false, "accepted; output is never coloured")
 	if err := flags.MarkHidden("ns"); err != nil {
@@ -59,8 +60,11 @@ func (s *session) clientFlags(cmd *cobra.Command) *cobra.Command {
 	}
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		f.format = cmp.Or(f.format, s.env("FORMAT"), formatTable)
-		if f.format != formatTable && f.format != formatJSON {
-			return usage(cmd, "Invalid output format %q (want %s or %s)", f.format, formatTable, formatJSON)
+		if f.format == "yml" { // as the stock CLI has it, too
+			f.format = formatYAML
+		}
+		if f.format != formatTable && f.format != formatJSON && f.format != formatYAML {
+			return usage(cmd, "Invalid output format %q (want %s, %s or %s)", f.format, formatTable, formatJSON, formatYAML)
 		}
 		if text := s.env("WRAP_TTL"); text != "" && !cmd.Flags().Changed("wrap-ttl") {
 			if err := f.wrapTTL.Set(text); err != nil {

@@ -68,8 +68,8 @@ func (s *session) statusCommand() *cobra.Command {
 			if err := leader(cmd.Context(), client, &status.leaderStatus); err != nil {
 				return local(err, "Error checking leader status")
 			}
-			if s.flags.format == formatJSON {
-				if err := s.printJSON(status); err != nil {
+			if s.structured() {
+				if err := s.printStructured(status); err != nil {
 					return err
 				}
 			} else {

@@ -131,13 +131,17 @@ func final(err error) bool {
 	return answer.StatusCode < http.StatusInternalServerError && answer.StatusCode != http.StatusTooManyRequests
 }
 
-// printEvent prints one line: the event's JSON, or its cells.
+// printEvent prints one line: the event's JSON, which as YAML is a document of
+// its own, or its cells.
 func (s *session) printEvent(event sse.Event) {
 	line := event.Data
-	if s.flags.format == formatJSON {
+	if s.structured() {
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, []byte(event.Data)); err == nil {
 			line = compact.String()
+		}
+		if s.flags.format == formatYAML {
+			line = "--- " + line
 		}
 	} else if entry, ok := parseEntry([]byte(event.Data)); ok {
 		cells := entry.cells()
