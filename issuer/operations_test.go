@@ -70,6 +70,7 @@ func TestOperationCounts(t *testing.T) {
 	// What the prefix takes of an earlier operation is part of the new one too.
 	f := w.ok(w.do("PUT", "sys/leases/revoke-force/database/creds", `{"reason":"the host is gone"}`), 204)
 	w.counted(w.operation(f), 4, 0, 0, 0, 4)
+	w.counted(w.operation(r), 7, 3, 0, 0, 4)
 	if data := w.operation(f); data["type"] != "revoke-force" || data["finished"] != true {
 		t.Errorf("operation %v", data)
 	}

@@ -172,20 +172,52 @@ func (b *Book) abandon(ctx context.Context, barrier store.Barrier, by lease.Acto
 			items[i] = change(l.ID, by, reason, lease.Finish{To: lease.Abandoned})
 		}
 		var failed error
-		var n int64
-		for _, out := range b.store.Apply(ctx, items...) {
+		var gone []lease.Lease
+		for i, out := range b.store.Apply(ctx, items...) {
 			switch {
 			case out.Err == nil:
-				n++
+				gone = append(gone, found[i])
 			case !passed(out.Err):
 				failed = errors.Join(failed, out.Err)
 			}
 		}
-		if n == 0 {
-			return failed
-		}
-		return errors.Join(failed, b.mark(ctx, barrier.Operation, func(o *store.Barrier) { o.Abandoned += n }))
+		return errors.Join(failed, b.markAbandoned(ctx, gone))
 	})
+}
+
+// markAbandoned counts leases that were given up in every operation that took
+// them: none of them calls them done.
+func (b *Book) markAbandoned(ctx context.Context, gone []lease.Lease) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	var errs error
+	for after := ""; ; {
+		entries, err := b.store.List(ctx, store.KindBarrier, "", after, false, page)
+		if err != nil {
+			return errors.Join(errs, fmt.Errorf("list operations: %w", err))
+		}
+		for _, e := range entries {
+			after = e.Key
+			barrier, err := store.DecodeBarrier(e.Value)
+			if err != nil {
+				errs = errors.Join(errs, err)
+				continue
+			}
+			var n int64
+			for _, l := range gone {
+				if barrier.FinishedAt.IsZero() && barrier.Covers(l.ID, l.Position) {
+					n++
+				}
+			}
+			if n > 0 {
+				errs = errors.Join(errs, b.mark(ctx, barrier.Operation, func(o *store.Barrier) { o.Abandoned += n }))
+			}
+		}
+		if len(entries) < page {
+			return errs
+		}
+	}
 }
 
 // chance waits until nothing is open any more, for a while: an account that
