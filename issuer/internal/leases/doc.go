@@ -32,5 +32,5 @@
 // | the commit of a revocation | the request fails; nothing was promised |
 // | an attempt, while a client waits | 400 with its reason; the pipeline tries again |
 // | the issuer, while it lists a prefix | the barrier stays unlisted; the revoker's sweep takes it up |
-// | the commit of how many were abandoned | the request fails; the operation counts them as done, the record as abandoned |
+// | the commit of how many were abandoned | the request fails; operations count them as done, the record as abandoned |
 package leases
