@@ -286,6 +286,8 @@ func TestHealthWithoutTheStore(t *testing.T) {
 func TestProbesAreDebugLines(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	// A request is logged after its answer: the last one of the beginning, too.
+	eventually(t, "the mount's line", func() bool { return strings.Contains(w.logs.String(), `"path":"sys/mounts/database"`) })
 	from := len(w.logs.String())
 	for _, sealed := range []bool{false, true} {
 		w.seal.set(func(s *issuer.SealStatus) { s.Initialized, s.Sealed = !sealed, sealed })
