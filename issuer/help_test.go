@@ -37,6 +37,7 @@ func TestPathHelp(t *testing.T) {
 		"sys/leases/preview/x":           "What a revocation of all leases below a path would take.",
 		"sys/mounts/database/tune":       "Matches:  sys/mounts/<path>/tune",
 		"sys/mounts/auth/approle":        "A mount of an auth method",
+		"sys/wrapping/unwrap":            "What was wrapped, once.",
 		"sys/renew":                      "An older name of sys/leases/renew.",
 		"sys/health":                     "Whether this process can serve.",
 		"sys":                            "    sys/leases/revoke-prefix/<path>\n        The end of all leases below a path.\n",
@@ -70,8 +71,8 @@ func TestPathHelp(t *testing.T) {
 			helped++
 		}
 	}
-	if helped != 22 {
-		t.Errorf("%d requests for help are on record, want 22", helped)
+	if helped != 23 {
+		t.Errorf("%d requests for help are on record, want 23", helped)
 	}
 }
 
@@ -106,7 +107,7 @@ func TestPathHelpOfOthers(t *testing.T) {
 	w.explained(w.as(denied, "GET", "team/db/creds/x?help=1", ""))
 	w.explained(w.as(login, "GET", "auth/approle/role/x?help=1", ""))
 	w.ok(w.as(beside, "GET", "team/x?help=1", ""), 404)
-	for _, path := range []string{"sys", "sys/health", "sys/leases/renew", "database", "none", "auth/approle/login"} {
+	for _, path := range []string{"sys", "sys/health", "sys/leases/renew", "sys/wrapping/lookup", "database", "none", "auth/approle/login"} {
 		w.refused(w.as("", "GET", path+"?help=1", ""), 403, "permission denied")
 		w.refused(w.as("hvs.none", "GET", path+"?help=1", ""), 403, "permission denied")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
+	"github.com/curfew-project/curfew/issuer/internal/wrapping"
 	"github.com/curfew-project/curfew/shared/engine"
 )
 
@@ -24,7 +25,8 @@ import (
 func helps() []engine.Help {
 	return slices.Concat(
 		[]engine.Help{{Path: "sys", Synopsis: "The server itself: mounts, policies, leases and its state."}},
-		status.Help(), mounts.Help(), auth.Help(), access.Help(), operator.Help(), leases.Help(), tokens.Help(),
+		status.Help(), mounts.Help(), auth.Help(), access.Help(), wrapping.Help(), operator.Help(),
+		leases.Help(), tokens.Help(),
 	)
 }
 

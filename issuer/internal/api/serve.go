@@ -150,6 +150,9 @@ func (e *exchange) protected(ctx context.Context, path string) {
 // one, and then a token that comes with it is ignored, or because a wrapping
 // token is all that it needs. It says what to call who asks.
 func (e *exchange) anyone(ctx context.Context, path string) (actor string, err error) {
+	if request.AsksHelp(e.h) {
+		return "", nil
+	}
 	if opener(e.h, path) {
 		e.tokenless = func(ctx context.Context, r *request.Request) (*wire.Answer, error) {
 			return e.api.unwrap(ctx, r, request.Token(e.h))
