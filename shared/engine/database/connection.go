@@ -6,7 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
@@ -46,6 +47,10 @@ type connection struct {
 	MaxOpen     int    `json:"max_open_connections,omitempty"`
 	MaxIdle     int    `json:"max_idle_connections,omitempty"`
 	MaxLifetime string `json:"max_connection_lifetime,omitempty"`
+
+	// Resets counts the requests for new sessions: every process opens new ones
+	// for a number that it does not know yet.
+	Resets int64 `json:"resets,omitempty"`
 
 	// Identity is the system that the last verification, or the first use,
 	// found behind URL (C6).
@@ -105,17 +110,29 @@ func (c *connection) context(field string) string {
 }
 
 // allows reports whether a role may use the connection: by its exact name or a
-// glob.
+// pattern in which each * stands for any text, none at all too. An empty list
+// allows nobody.
 func (c *connection) allows(role string) bool {
-	for _, pattern := range c.AllowedRoles {
-		if pattern == role || pattern == "*" {
-			return true
-		}
-		if ok, err := path.Match(pattern, role); ok && err == nil {
-			return true
+	return slices.ContainsFunc(c.AllowedRoles, func(pattern string) bool { return matches(pattern, role) })
+}
+
+func matches(pattern, name string) bool {
+	parts := strings.Split(pattern, "*")
+	first, rest := parts[0], parts[1:]
+	if len(rest) == 0 {
+		return name == first
+	}
+	name, ok := strings.CutPrefix(name, first)
+	if !ok {
+		return false
+	}
+	last := len(rest) - 1
+	for _, part := range rest[:last] { // the leftmost place leaves most to those that follow
+		if _, name, ok = strings.Cut(name, part); !ok {
+			return false
 		}
 	}
-	return false
+	return strings.HasSuffix(name, rest[last])
 }
 
 // settings is what the target needs to know.
@@ -123,10 +140,21 @@ func (c *connection) settings(program string, key secret.Value) postgres.Setting
 	return postgres.Settings{
 		URL: c.URL, Username: c.Username,
 		TLS:     postgres.TLS{CA: c.TLSCA, Certificate: c.TLSCertificate, Key: key},
-		Program: program, Replicas: c.Replicas, MaxOpen: c.MaxOpen, Identity: c.Identity,
+		Program: program, Replicas: c.Replicas, Identity: c.Identity,
+		MaxOpen: c.MaxOpen, MaxIdle: c.MaxIdle, MaxLifetime: c.lifetime(),
 		OwnedObjects: c.OwnedObjects, ReassignTo: c.ReassignTo,
 		Limits: postgres.Limits{Margin: c.Margin},
 	}
+}
+
+// lifetime is MaxLifetime as it was checked when it was written; what cannot be
+// read is no bound.
+func (c *connection) lifetime() time.Duration {
+	d, err := parseDuration(c.MaxLifetime)
+	if err != nil {
+		return 0
+	}
+	return max(d, 0)
 }
 
 // details is what a read shows: everything but secrets, and of the optional

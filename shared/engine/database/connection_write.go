@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"reflect"
 	"time"
 
@@ -198,18 +197,17 @@ func (c *connection) check() error {
 		return invalid("connection_url is missing")
 	case c.Username == "":
 		return invalid("username is missing: give it as a field or in connection_url")
-	case c.MaxOpen < 0 || c.MaxIdle < 0:
-		return invalid("max_open_connections and max_idle_connections cannot be negative")
 	case c.Margin < 0 || c.Margin > 24*time.Hour:
 		return invalid("margin is out of range: at most 24h")
 	}
 	if err := plan.Check(); err != nil {
 		return invalid(err.Error())
 	}
-	for _, pattern := range c.AllowedRoles {
-		if _, err := path.Match(pattern, ""); err != nil {
-			return invalid(fmt.Sprintf("allowed_roles: %q is no name and no glob", pattern))
-		}
+	switch d, err := parseDuration(c.MaxLifetime); {
+	case err != nil:
+		return invalid("invalid max_connection_lifetime: " + err.Error())
+	case d < 0:
+		return invalid("invalid max_connection_lifetime: a duration cannot be negative")
 	}
 	return nil
 }

@@ -63,7 +63,8 @@
 //	a verified config with lint          200 with warnings; there 204
 //	verify_connection                    is kept by later writes; what leaves the
 //	                                     way to the server alone is not verified
-//	allowed_roles of a connection        globs as of a shell
+//	max_open_connections                 writers, 1 by default and 64 at most; ending
+//	                                     access has connections of its own
 //	rotate-root of a shared admin user   400 naming the others; there 204, and
 //	                                     the others are locked out
 //	username_template, password_policy,  400; there accepted

@@ -3,11 +3,16 @@ package database
 import (
 	"encoding/json"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/secret"
 )
 
 // The shapes are those of recording 02.
@@ -108,7 +113,6 @@ func TestConnectionRefused(t *testing.T) {
 		{unverified("owned_objects", "burn"), []string{"owned_objects"}},
 		{unverified("scram_iterations", "many"), []string{"scram_iterations"}},
 		{unverified("verify_connection", "maybe"), []string{"verify_connection"}},
-		{unverified("allowed_roles", "[x"), []string{"allowed_roles"}},
 		{unverified("margin", "banana"), []string{`field "margin"`}},
 		{unverified("margin", "48h"), []string{"margin"}},
 		{unverified("replicas", "postgres://u:p@h/db"), []string{"replicas: number 1"}},
@@ -262,4 +266,58 @@ func TestChangesAreEvents(t *testing.T) {
 			t.Errorf("event %d: %+v", n, e)
 		}
 	}
+}
+
+// The * of stock servers: any text, also none, as often as it stands. The
+// reference is a regular expression.
+func TestAllowedRoles(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		pattern := rapid.StringMatching(`[ab*]{0,6}`).Draw(t, "pattern")
+		name := rapid.StringMatching(`[ab]{0,8}`).Draw(t, "name")
+		reference := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$")
+		c := connection{AllowedRoles: []string{"other", pattern}}
+		if got, want := c.allows(name), reference.MatchString(name); got != want {
+			t.Fatalf("%q allows %q: %t", pattern, name, got)
+		}
+	})
+	for _, c := range []struct {
+		list []string
+		role string
+		want bool
+	}{
+		{nil, "r", false},
+		{[]string{"*"}, "r", true},
+		{[]string{"app-*"}, "app-", true},
+		{[]string{"*-ro"}, "app-ro", true},
+		{[]string{"a?p"}, "app", false},
+		{[]string{"[a]pp"}, "app", false},
+		{[]string{`a\*`}, "a*", false},
+	} {
+		if got := (&connection{AllowedRoles: c.list}).allows(c.role); got != c.want {
+			t.Errorf("%q allows %q: %t", c.list, c.role, got)
+		}
+	}
+}
+
+func TestPoolSettings(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.must(engine.Write, "config/a", unverified("max_open_connections", "100", "max_idle_connections", "-1", "max_connection_lifetime", "90s"))
+	got := b.must(engine.Read, "config/a", nil).Data["connection_details"].(map[string]any)
+	for name, want := range map[string]any{"max_open_connections": 100, "max_idle_connections": -1, "max_connection_lifetime": "90s"} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+	s, err := b.connectionByName(t.Context(), mountID, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := s.settings("test", secret.Value{}); p.MaxOpen != 100 || p.MaxIdle != -1 || p.MaxLifetime != 90*time.Second {
+		t.Errorf("settings %+v", p)
+	}
+	b.must(engine.Write, "config/a", unverified("max_open_connections", "-1", "max_connection_lifetime", "5"))
+	b.refused(engine.Invalid, engine.Write, "config/a", unverified("max_connection_lifetime", "long"), "invalid max_connection_lifetime: ")
+	b.refused(engine.Invalid, engine.Write, "config/a", unverified("max_connection_lifetime", "-1s"), "max_connection_lifetime")
 }

@@ -190,13 +190,20 @@ func (c *connection) hosts() []string {
 	return out
 }
 
-// reset ends the connection's sessions and opens new ones.
+// reset ends the connection's sessions, after what is under way on them, and
+// opens new ones: in this process at once, in the others at their next use.
 func (e *Engine) reset(ctx context.Context, r *engine.Request, name string) error {
 	c, err := e.mustConnection(ctx, r.MountID, name)
 	if err != nil {
 		return err
 	}
-	e.reopen(ctx, c.entry.ID)
+	err = e.edit(ctx, c.entry.ID, r.Actor, "sessions are opened anew", func(s *stored) (bool, error) {
+		s.Resets++
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
 	err = e.use(ctx, c.entry.ID, func(o *opened, _ *stored) error {
 		_, err := o.Identify(ctx)
 		return err

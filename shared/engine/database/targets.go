@@ -185,16 +185,28 @@ func (e *Engine) reopen(ctx context.Context, id string) {
 	e.replace(ctx, id, nil)
 }
 
-// closeIdle closes targets that nobody has used for a while.
+// closeIdle closes targets that nobody has used for a while, and of the others
+// the connections that rest and have outlived their lifetime.
 func (e *Engine) closeIdle(ctx context.Context) {
+	for _, o := range e.stay(ctx) {
+		o.Trim(ctx)
+	}
+}
+
+// stay closes idle targets and returns the others.
+func (e *Engine) stay(ctx context.Context) []*opened {
 	t := &e.targets
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var kept []*opened
 	for id, o := range t.open {
 		if o.users == 0 && e.clock.Now().Sub(o.lastUsed) > e.cfg.Idle {
 			e.replace(ctx, id, nil)
+			continue
 		}
+		kept = append(kept, o)
 	}
+	return kept
 }
 
 func (t *targets) close(ctx context.Context) error {

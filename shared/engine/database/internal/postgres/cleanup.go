@@ -47,7 +47,7 @@ func (t *Target) cleanOne(ctx context.Context, rooms *rooms, j *job) {
 		return
 	}
 	err = writer.use(ctx, limit, func(ctx context.Context, l *link) error { return t.clean(ctx, l, rooms, j, limit) })
-	t.writers.give(writer)
+	t.writers.give(ctx, writer)
 	if hasCode(err, codeCanceled, codeLockTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		limit = t.settings.Limits.Call
 		err = t.solo.once(ctx, limit, func(ctx context.Context, l *link) error { return t.clean(ctx, l, rooms, j, limit) })

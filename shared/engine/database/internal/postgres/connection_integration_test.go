@@ -308,7 +308,6 @@ func TestSettingsThatMeanNothing(t *testing.T) {
 		{URL: "postgres://u@h/d?sslmode=disable", TLS: postgres.TLS{CA: "x"}},
 		{URL: "postgres://u@h/d", TLS: postgres.TLS{CA: "no PEM"}},
 		{URL: "postgres://u@h/d", TLS: postgres.TLS{Certificate: "no PEM"}},
-		{URL: "postgres://u@h/d", MaxOpen: 1000},
 		{URL: "postgres://u@h/d", OwnedObjects: "keep"},
 	} {
 		_, err := postgres.New(&passwords{}, clock.System{}, postgres.NopNotes{}, s)

@@ -208,7 +208,8 @@ func (d *dialer) try(ctx context.Context, database string, password secret.Value
 	if d.ownPassword || config.Password == "" {
 		config.Password = password.Reveal()
 	}
-	l := &link{dialer: d, used: d.clk.Now()}
+	now := d.clk.Now()
+	l := &link{dialer: d, born: now, used: now}
 	config.OnNotice = l.notice
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {

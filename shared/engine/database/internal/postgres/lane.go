@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
@@ -17,6 +18,9 @@ type lane struct {
 	slot     chan *link // the connection while nobody uses it, nil inside: to be dialled
 	closed   chan struct{}
 	shut     sync.Once
+
+	lifetime time.Duration // of a connection; 0: no bound
+	born     atomic.Int64  // when the connection in slot was dialled, local Unix nanoseconds; 0: none is
 }
 
 func newLane(d *dialer) *lane {
@@ -33,7 +37,7 @@ func (l *lane) use(ctx context.Context, budget time.Duration, do func(context.Co
 	select {
 	case link := <-l.slot:
 		link, err := l.with(ctx, link, budget, do)
-		l.slot <- link
+		l.back(link)
 		return err
 	case <-l.closed:
 		return errClosed
@@ -51,7 +55,7 @@ func (l *lane) with(ctx context.Context, have *link, budget time.Duration, do fu
 		return nil, errClosed
 	default:
 	}
-	if have != nil && !l.answers(ctx, have) {
+	if have != nil && (l.outlived(l.lifetime) || !l.answers(ctx, have)) {
 		have.close(ctx)
 		have = nil
 	}
@@ -70,6 +74,37 @@ func (l *lane) with(ctx context.Context, have *link, budget time.Duration, do fu
 		return nil, err
 	}
 	return have, err
+}
+
+// back puts a connection, or nil, where the next user finds it.
+func (l *lane) back(link *link) {
+	var born int64
+	if link != nil {
+		born = link.born.UnixNano()
+	}
+	l.born.Store(born)
+	l.slot <- link
+}
+
+// stands reports whether the lane has a connection, as its last user left it.
+func (l *lane) stands() bool { return l.born.Load() != 0 }
+
+// outlived reports whether the connection is older than the bound.
+func (l *lane) outlived(bound time.Duration) bool {
+	born := l.born.Load()
+	return bound > 0 && born != 0 && l.dialer.clk.Now().Sub(time.Unix(0, born)) >= bound
+}
+
+// drop closes the connection; the next user dials anew.
+func (l *lane) drop(ctx context.Context) {
+	select {
+	case link := <-l.slot:
+		if link != nil {
+			link.close(ctx)
+		}
+		l.back(nil)
+	default: // the target is being closed
+	}
 }
 
 // idle is how long a connection may rest before it is asked whether it is
@@ -117,7 +152,7 @@ func (l *lane) close(ctx context.Context) error {
 		if link != nil {
 			link.close(ctx)
 		}
-		l.slot <- nil
+		l.back(nil)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -17,6 +17,7 @@ type link struct {
 	dialer *dialer
 	conn   *pgconn.PgConn
 	facts  facts
+	born   time.Time // local time at which it was dialled
 	used   time.Time // local time
 
 	done    int // commands of the current message that completed

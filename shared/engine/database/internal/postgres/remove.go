@@ -133,7 +133,7 @@ func (t *Target) bury(ctx context.Context, jobs []*job, out []engine.Outcome, ch
 			}
 			return nil
 		})
-		t.writers.give(writer)
+		t.writers.give(ctx, writer)
 	}
 	for n, i := range chunk {
 		j, fault := jobs[i], faults[n]

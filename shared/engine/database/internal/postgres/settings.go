@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/lease"
@@ -25,9 +24,19 @@ type Settings struct {
 	// Replicas are the URLs of standbys on which sessions are ended too (C3),
 	// with the same variables as URL.
 	Replicas []string
-	// MaxOpen is how many writers create and drop side by side; 1. More than
-	// one pays only where hashing dominates.
+	// MaxOpen is how many writers create and drop side by side: the connections
+	// of the work lane. 1, and 64 at most, where more are allowed. More than one
+	// pays only where hashing dominates. Disable, observe and solo have one
+	// connection each beside them, since no work may keep a revocation waiting
+	// (B7), and so has each replica.
 	MaxOpen int
+	// MaxIdle is how many of the writers' connections stay open while nobody
+	// needs them; 0: all, negative: none.
+	MaxIdle int
+	// MaxLifetime is the age at which a writer's connection is closed, at the
+	// end of what it does; 0: never. Those that take access away are exempt: they
+	// would be dialled anew when it matters.
+	MaxLifetime time.Duration
 	// Identity is the recorded system. With it set, nothing is done and no
 	// absence counts on any other (C6). Timeline is not compared: the caller
 	// sweeps when [Target.Identify] returns a new one.
@@ -91,19 +100,23 @@ func (NopNotes) Note(lease.ID, string) {}
 
 var _ Notes = NopNotes{}
 
-// maxWriters bounds MaxOpen: a server's connections are not ours alone.
+// maxWriters bounds the writers: a server's connections are not ours alone.
 const maxWriters = 64
 
 func (s Settings) complete() (Settings, error) {
 	s.Program = cmp.Or(s.Program, "curfew")
-	s.MaxOpen = cmp.Or(s.MaxOpen, 1)
+	if s.MaxOpen <= 0 { // stock clients write a negative one for no bound
+		s.MaxOpen = 1
+	}
+	s.MaxOpen = min(s.MaxOpen, maxWriters)
+	if s.MaxIdle == 0 || s.MaxIdle > s.MaxOpen {
+		s.MaxIdle = s.MaxOpen
+	}
 	s.OwnedObjects = cmp.Or(s.OwnedObjects, Reassign)
 	s.Limits = s.Limits.complete()
 	switch {
 	case s.URL == "":
 		return s, errors.New("connection_url is missing")
-	case s.MaxOpen < 1 || s.MaxOpen > maxWriters:
-		return s, fmt.Errorf("max_open_connections is %d, 1 to %d are possible", s.MaxOpen, maxWriters)
 	case s.OwnedObjects.check() != nil:
 		return s, s.OwnedObjects.check()
 	}

@@ -58,7 +58,7 @@ func New(creds Credentials, clk clock.Clock, notes Notes, s Settings) (*Target, 
 		t.replicas = append(t.replicas, newReplica(t, d))
 	}
 	t.disable, t.observe, t.solo = newLane(t.main), newLane(t.main), newLane(t.main)
-	t.writers = newTurns(t.main, s.MaxOpen)
+	t.writers = newTurns(t.main, pool{writers: s.MaxOpen, idle: s.MaxIdle, lifetime: s.MaxLifetime})
 	t.disabling = gather.New(gather.Config{Max: maxUnits}, t.disableAll)
 	t.ending = gather.New(gather.Config{Max: maxUnits}, t.rounds(t.observe))
 	for range s.MaxOpen {
@@ -97,6 +97,10 @@ func (t *Target) Incarnation(ctx context.Context) (string, error) {
 	})
 	return name, err
 }
+
+// Trim closes connections of the work lane that rest and have outlived their
+// lifetime.
+func (t *Target) Trim(ctx context.Context) { t.writers.trim(ctx) }
 
 // Close waits for what is under way and closes all connections, at most until
 // ctx ends. Calls that come later are refused.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // class says for what a turn is wanted.
@@ -21,6 +22,7 @@ const streak = 3
 // but a quarter of the turns at least for each while both wait.
 type turns struct {
 	lanes []*lane
+	pool  pool
 
 	mu      sync.Mutex
 	free    []*lane
@@ -28,10 +30,19 @@ type turns struct {
 	row     int // removals in a row while creations waited
 }
 
-func newTurns(d *dialer, writers int) *turns {
-	t := &turns{}
-	for range writers {
-		t.lanes = append(t.lanes, newLane(d))
+// pool bounds the writers' connections.
+type pool struct {
+	writers  int
+	idle     int           // connections that rest between batches; the others are closed
+	lifetime time.Duration // the age at which a connection is closed; 0: none
+}
+
+func newTurns(d *dialer, p pool) *turns {
+	t := &turns{pool: p}
+	for range p.writers {
+		l := newLane(d)
+		l.lifetime = p.lifetime
+		t.lanes = append(t.lanes, l)
 	}
 	t.free = append(t.free, t.lanes...)
 	return t
@@ -66,10 +77,16 @@ func (t *turns) take(ctx context.Context, c class) (*lane, error) {
 	return <-turn, nil // it came at the same moment
 }
 
-// give hands a lane to who is next.
-func (t *turns) give(l *lane) {
+// give hands a lane to who is next. A connection for which nobody waits rests,
+// or is closed where it is one too many or too old.
+func (t *turns) give(ctx context.Context, l *lane) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.waiting[removals])+len(t.waiting[creations]) == 0 && (t.resting() >= t.pool.idle || t.outlived(l)) {
+		t.mu.Unlock()
+		l.drop(ctx) // it is nobody's, so that this waits for nobody
+		t.mu.Lock()
+	}
 	c := t.next()
 	if len(t.waiting[c]) == 0 {
 		t.free = append(t.free, l)
@@ -92,6 +109,43 @@ func (t *turns) next() class {
 	default:
 		return removals
 	}
+}
+
+// resting counts the connections that nobody uses; mu is held.
+func (t *turns) resting() int {
+	n := 0
+	for _, l := range t.free {
+		if l.stands() {
+			n++
+		}
+	}
+	return n
+}
+
+func (t *turns) outlived(l *lane) bool { return l.stands() && l.outlived(t.pool.lifetime) }
+
+// trim closes the connections that rest and have outlived their lifetime. Who
+// comes meanwhile takes another lane, or waits for this one.
+func (t *turns) trim(ctx context.Context) {
+	for {
+		l := t.takeOld()
+		if l == nil {
+			return
+		}
+		t.give(ctx, l)
+	}
+}
+
+func (t *turns) takeOld() *lane {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, l := range t.free {
+		if t.outlived(l) {
+			t.free = append(t.free[:i:i], t.free[i+1:]...)
+			return l
+		}
+	}
+	return nil
 }
 
 // close closes all writers.

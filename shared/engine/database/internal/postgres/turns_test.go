@@ -12,7 +12,7 @@ import (
 func TestTurnsAreShared(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		turns := newTurns(&dialer{}, 1)
+		turns := newTurns(&dialer{}, pool{writers: 1, idle: 1})
 		lane, err := turns.take(context.Background(), creations)
 		if err != nil {
 			t.Fatal(err)
@@ -42,7 +42,7 @@ func TestTurnsAreShared(t *testing.T) {
 			if waiting[removals]+waiting[creations] == 0 {
 				continue
 			}
-			turns.give(lane)
+			turns.give(context.Background(), lane)
 			c := <-granted
 			waiting[c]--
 			other := creations - c
@@ -55,7 +55,7 @@ func TestTurnsAreShared(t *testing.T) {
 			}
 		}
 		for n := waiting[removals] + waiting[creations]; n > 0; n-- {
-			turns.give(lane)
+			turns.give(context.Background(), lane)
 			<-granted
 		}
 	})
@@ -69,7 +69,7 @@ func length(t *turns, c class) int {
 
 func TestTurnThatIsGivenUp(t *testing.T) {
 	t.Parallel()
-	turns := newTurns(&dialer{}, 1)
+	turns := newTurns(&dialer{}, pool{writers: 1, idle: 1})
 	lane, err := turns.take(t.Context(), removals)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestTurnThatIsGivenUp(t *testing.T) {
 	if _, err := turns.take(ctx, creations); err == nil {
 		t.Fatal("a turn without a lane")
 	}
-	turns.give(lane)
+	turns.give(context.Background(), lane)
 	if again, err := turns.take(t.Context(), creations); err != nil || again != lane {
 		t.Fatalf("%v: the lane was given to who left", err)
 	}

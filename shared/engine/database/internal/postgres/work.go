@@ -122,7 +122,7 @@ func (t *Target) turn(ctx context.Context, a act, chunk []*job) {
 		settle(chunk, err)
 		return
 	}
-	defer t.writers.give(writer)
+	defer t.writers.give(ctx, writer)
 	err = writer.use(ctx, t.settings.Limits.Turn, func(ctx context.Context, l *link) error {
 		return t.commit(ctx, l, a, chunk, transaction{statement: t.settings.Limits.Turn / 2})
 	})
