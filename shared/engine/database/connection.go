@@ -32,6 +32,7 @@ type connection struct {
 	URL            string   `json:"connection_url"` // without credentials
 	Username       string   `json:"username"`
 	AllowedRoles   []string `json:"allowed_roles,omitempty"`
+	Template       string   `json:"username_template,omitempty"`
 	Verify         bool     `json:"verify_connection"`
 	TLSCA          string   `json:"tls_ca,omitempty"`
 	TLSCertificate string   `json:"tls_certificate,omitempty"`
@@ -164,7 +165,7 @@ func (c *connection) details() map[string]any {
 	for name, v := range map[string]string{
 		"tls_ca": c.TLSCA, "tls_certificate": c.TLSCertificate,
 		"password_authentication": string(c.Authentication), "owned_objects": string(c.OwnedObjects),
-		"reassign_owned_to": c.ReassignTo, "max_connection_lifetime": c.MaxLifetime,
+		"reassign_owned_to": c.ReassignTo, "max_connection_lifetime": c.MaxLifetime, "username_template": c.Template,
 	} {
 		if v != "" {
 			d[name] = v

@@ -63,6 +63,7 @@ func asksToVerify(data map[string]any) bool {
 func (c *connection) sameServer(d *connection) bool {
 	a, b := *c, *d
 	a.AllowedRoles, b.AllowedRoles = nil, nil
+	a.Template, b.Template = "", ""
 	a.Mount, b.Mount = "", ""
 	a.Verify, b.Verify = false, false
 	return reflect.DeepEqual(a, b)
@@ -75,6 +76,7 @@ func (e *Engine) update(s *stored, f *fields, r *engine.Request) error {
 		return err
 	}
 	f.list("allowed_roles", &s.AllowedRoles)
+	f.text("username_template", &s.Template)
 	f.flag("verify_connection", &s.Verify)
 	f.text("tls_ca", &s.TLSCA)
 	f.text("tls_certificate", &s.TLSCertificate)
@@ -103,11 +105,10 @@ func (e *Engine) update(s *stored, f *fields, r *engine.Request) error {
 func (f *fields) plugin() error {
 	name := plugin
 	f.text("plugin_name", &name)
-	var version, template, policy string
+	var version, policy string
 	var rotation []string
 	f.statements("root_rotation_statements", &rotation)
 	f.text("plugin_version", &version)
-	f.text("username_template", &template)
 	f.text("password_policy", &policy)
 	switch {
 	case f.err != nil:
@@ -118,8 +119,6 @@ func (f *fields) plugin() error {
 		return invalid("plugin_version cannot be chosen: the engine is part of the server")
 	case len(rotation) > 0:
 		return invalid("root_rotation_statements are refused: rotate-root changes the password of the connection's own user with ALTER ROLE and a SCRAM verifier, which every server takes (leave them out)")
-	case template != "":
-		return invalid("username_template is refused: names of Curfew's own making lead back to their lease, so that no account is ever left behind (leave it out)")
 	case policy != "":
 		return invalid("password_policy names a policy: there are none; leave it out and 24 characters with 128 bits or more are drawn")
 	}
@@ -203,6 +202,9 @@ func (c *connection) check() error {
 	if err := plan.Check(); err != nil {
 		return invalid(err.Error())
 	}
+	if _, err := c.template(); err != nil {
+		return err
+	}
 	switch d, err := parseDuration(c.MaxLifetime); {
 	case err != nil:
 		return invalid("invalid max_connection_lifetime: " + err.Error())
@@ -254,7 +256,7 @@ func (e *Engine) deleteConnection(ctx context.Context, r *engine.Request, name s
 func (c *connection) fingerprint() (string, error) {
 	d := *c
 	d.AllowedRoles, d.Current, d.Pending = nil, nil, nil // passwords are read at each login
-	d.Mount, d.Verify = "", false
+	d.Mount, d.Verify, d.Template = "", false, ""
 	d.Marked, d.KeptUntil = false, time.Time{}
 	b, err := json.Marshal(d)
 	if err != nil {

@@ -54,7 +54,7 @@ func (e *Engine) plan(ctx context.Context, r *engine.Request, ro *role, entry st
 	if err != nil {
 		return nil, err
 	}
-	namer, err := e.namer(ctx)
+	account, err := e.account(ctx, &c.connection, r.Actor.DisplayName, ro.Name, r.LeaseID)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (e *Engine) plan(ctx context.Context, r *engine.Request, ro *role, entry st
 	}
 	out := &engine.Plan{
 		Role: ro.Name, Target: c.entry.ID,
-		Account:   namer.Name(r.Actor.DisplayName, ro.Name, string(r.LeaseID), e.accountTime()),
+		Account:   account,
 		Limits:    lease.TTLs{Default: ro.DefaultTTL, Max: ro.MaxTTL},
 		Renewable: true, Grace: e.cfg.Grace,
 		Guard:  []store.Ref{{Kind: store.KindRole, ID: entry.ID}, {Kind: store.KindConnection, ID: c.entry.ID}},

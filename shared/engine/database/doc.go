@@ -28,8 +28,8 @@
 //   - A2: a deleted connection is hidden at once and forgotten, with its
 //     credential, when its last lease has ended.
 //   - A3: a plan names role and connection in its guard.
-//   - B2: accounts bear the mark of the installation; a username_template,
-//     which could leave the mark out, is refused.
+//   - B2: accounts bear the mark of the installation; a username_template that
+//     leaves it out, or may cut it off, is refused.
 //   - B3: the mark that says who sweeps a target is a role there, one for each
 //     connection. A connection whose target may bear one is not forgotten
 //     before it was taken away, but for a target that is away for a day.
@@ -67,8 +67,9 @@
 //	                                     access has connections of its own
 //	rotate-root of a shared admin user   400 naming the others; there 204, and
 //	                                     the others are locked out
-//	username_template, password_policy,  400; there accepted
-//	  plugin_version,
+//	username_template                    needs {{.Mark}}, and its names are proved to
+//	                                     fit; no conditions, loops, variables
+//	password_policy, plugin_version,     400; there accepted
 //	  root_rotation_statements
 //
 // # Failures

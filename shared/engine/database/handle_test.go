@@ -105,7 +105,7 @@ func TestConnectionRefused(t *testing.T) {
 		texts []string
 	}{
 		{unverified("plugin_name", "mysql-database-plugin"), []string{"mysql-database-plugin", "postgresql-database-plugin"}},
-		{unverified("username_template", "x-{{random 8}}"), []string{"username_template is refused"}},
+		{unverified("username_template", "x-{{random 8}}"), []string{"invalid username template: ", "{{.Mark}}"}},
 		{unverified("password_policy", "p"), []string{"password_policy"}},
 		{unverified("plugin_version", "1"), []string{"plugin_version"}},
 		{unverified("connection_url", "nonsense"), []string{"connection_url"}},
@@ -320,4 +320,50 @@ func TestPoolSettings(t *testing.T) {
 	b.must(engine.Write, "config/a", unverified("max_open_connections", "-1", "max_connection_lifetime", "5"))
 	b.refused(engine.Invalid, engine.Write, "config/a", unverified("max_connection_lifetime", "long"), "invalid max_connection_lifetime: ")
 	b.refused(engine.Invalid, engine.Write, "config/a", unverified("max_connection_lifetime", "-1s"), "max_connection_lifetime")
+}
+
+// B2: stock texts are told what to add; a template that is accepted is used, read
+// back, kept by later writes, and taken away by an empty one.
+func TestUsernameTemplate(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const stock = `{{ printf "v-%s-%s-%s-%s" (.DisplayName | truncate 8) (.RoleName | truncate 8) (random 20) (unix_time) | truncate 63 }}`
+	b.refused(engine.Invalid, engine.Write, "config/a", unverified("username_template", stock), "Write {{.Mark}} where a random part stands")
+	b.refused(engine.Invalid, engine.Write, "config/a", unverified("username_template", `{{.DisplayName}}-{{.Mark}}`), "truncate 8")
+	template := strings.Replace(stock, "(random 20)", ".Mark", 1)
+	b.must(engine.Write, "config/a", unverified("username_template", template))
+	b.must(engine.Write, "config/a", map[string]any{"allowed_roles": "*"})
+	name := func() string {
+		t.Helper()
+		s, err := b.connectionByName(t.Context(), mountID, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := b.account(t.Context(), &s.connection, "Token-App", "readonly", "database/creds/readonly/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := b.namer(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := n.Recognise(name); !ok {
+			t.Errorf("%s is not recognised", name)
+		}
+		return name
+	}
+	details := func() map[string]any {
+		return b.must(engine.Read, "config/a", nil).Data["connection_details"].(map[string]any)
+	}
+	if got := details()["username_template"]; got != template {
+		t.Errorf("read back %v", got)
+	}
+	if got := name(); !strings.HasPrefix(got, "v-token-ap-readonly-") || len(strings.Split(got, "-")) != 6 {
+		t.Errorf("name %s", got)
+	}
+	b.must(engine.Write, "config/a", map[string]any{"username_template": ""})
+	if got, there := details()["username_template"]; there {
+		t.Errorf("an empty one leaves %v", got)
+	}
+	name()
 }

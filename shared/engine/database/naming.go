@@ -10,6 +10,7 @@ import (
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/username"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -105,6 +106,35 @@ func (e *Engine) makeNaming(ctx context.Context) (*username.Namer, error) {
 		return nil, fmt.Errorf("store naming keys: %w", err)
 	}
 	return n.namer(secrets)
+}
+
+// template is what the connection's accounts are named by; nil for the names of
+// Curfew's own making.
+func (c *connection) template() (*username.Template, error) {
+	if c.Template == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	t, err := username.ParseTemplate(c.Template)
+	if err != nil {
+		return nil, invalid("invalid username template: " + err.Error())
+	}
+	return t, nil
+}
+
+// account names the account of a lease (B2).
+func (e *Engine) account(ctx context.Context, c *connection, display, role string, id lease.ID) (string, error) {
+	namer, err := e.namer(ctx)
+	if err != nil {
+		return "", err
+	}
+	t, err := c.template()
+	if err != nil {
+		return "", err
+	}
+	if t != nil {
+		return namer.Templated(t, display, role, string(id), e.accountTime()), nil
+	}
+	return namer.Name(display, role, string(id), e.accountTime()), nil
 }
 
 // accountTime is what a name says of its making; a name needs no better clock

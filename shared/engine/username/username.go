@@ -34,11 +34,13 @@ const (
 	alphabet = "abcdefghijklmnopqrstuvwxyz234567"
 )
 
-// Domains keep the two uses of a hash apart from each other and from any other
+// Domains keep the uses of a hash apart from each other and from any other
 // use of the same key.
 const (
 	leaseDomain = "curfew lease name v1"
 	tagDomain   = "curfew account tag v1"
+
+	templateDomain = "curfew templated account tag v1"
 )
 
 // Namer names accounts and recognises its own names. Make one with [New].
@@ -97,12 +99,20 @@ func New(installation string, keys []Key, current byte) (*Namer, error) {
 func (n *Namer) Name(display, role, leaseID string, at time.Time) string {
 	unix := strconv.FormatInt(min(max(at.Unix(), 0), maxUnix), 10)
 	head := "v-" + part(display) + "-" + part(role) + "-" + n.leaseHash(leaseID) + string(n.current)
-	return head + n.tag(n.keys[n.current], head, unix) + "-" + unix
+	return head + n.tag(tagDomain, n.keys[n.current], head, unix) + "-" + unix
 }
 
 // Recognise reports whether this installation made the name, and what the name
 // tells. It takes any bytes, of any length.
 func (n *Namer) Recognise(name string) (Mark, bool) {
+	if m, ok := n.recogniseOwn(name); ok {
+		return m, true
+	}
+	return n.recogniseTemplated(name)
+}
+
+// recogniseOwn recognises what [Namer.Name] made.
+func (n *Namer) recogniseOwn(name string) (Mark, bool) {
 	if len(name) > MaxLen {
 		return Mark{}, false
 	}
@@ -115,8 +125,7 @@ func (n *Namer) Recognise(name string) (Mark, bool) {
 	if !known {
 		return Mark{}, false
 	}
-	want := n.tag(key, prefix+hash+keyID, unix)
-	if !hmac.Equal([]byte(want), []byte(tag)) {
+	if !equal(n.tag(tagDomain, key, prefix+hash+keyID, unix), tag) {
 		return Mark{}, false
 	}
 	seconds, err := strconv.ParseInt(unix, 10, 64)
@@ -146,16 +155,18 @@ func leaseHash(enc *base32.Encoding, leaseID string) string {
 	return enc.EncodeToString(h.Sum(nil))[:hashLen]
 }
 
-// tag covers all that surrounds it: head is what stands before the tag, unix
+// tag covers all that surrounds it: head is what stands before the tag, after
 // what stands after it.
-func (n *Namer) tag(key []byte, head, unix string) string {
+func (n *Namer) tag(domain string, key []byte, head, after string) string {
 	h := hmac.New(sha256.New, key)
-	writeField(h, tagDomain)
+	writeField(h, domain)
 	writeField(h, n.installation)
 	writeField(h, head)
-	writeField(h, unix)
+	writeField(h, after)
 	return n.encoding.EncodeToString(h.Sum(nil))[:tagLen]
 }
+
+func equal(a, b string) bool { return hmac.Equal([]byte(a), []byte(b)) }
 
 // writeField puts the length before the bytes: without it, characters could move from
 // one field to its neighbour under the same tag.
@@ -170,12 +181,16 @@ func encoding() *base32.Encoding {
 	return base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
 }
 
-// part maps what people and paths chose to at most eight characters of
+// part is what the names of Curfew's own making hold of what people and paths
+// chose.
+func part(s string) string { return mapped(s, partLen) }
+
+// mapped maps what people and paths chose to at most so many characters of
 // [a-z0-9] with single hyphens between them.
-func part(s string) string {
+func mapped(s string, most int) string {
 	var b strings.Builder
 	for _, r := range s {
-		if b.Len() == partLen {
+		if b.Len() == most {
 			break
 		}
 		switch {

@@ -6,13 +6,13 @@ import (
 	"strconv"
 )
 
-// accountPrefix begins every marked name (B2).
-const accountPrefix = "v-"
+// markShape is in every marked name, wherever its template puts the mark (B2).
+const markShape = "[a-z2-7]{20}"
 
 // Accounts lists names of accounts that may bear a mark, in order, after a
 // name: whether they do is for the caller to recognise (B3).
 func (t *Target) Accounts(ctx context.Context, after string, limit int) ([]string, error) {
-	sql := `SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE rolname LIKE ` + literal(accountPrefix+"%") +
+	sql := `SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE rolname ~ ` + literal(markShape) +
 		` AND rolname > ` + literal(after) + ` ORDER BY rolname`
 	if limit > 0 {
 		sql += " LIMIT " + strconv.Itoa(limit)
