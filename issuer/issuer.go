@@ -18,6 +18,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
 	"github.com/curfew-project/curfew/issuer/internal/operator"
+	"github.com/curfew-project/curfew/issuer/internal/passwords"
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
@@ -156,6 +157,8 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog, MaxLag: cfg.MaxLag}),
 		Wrapping: wrapping.New(d.Store, system.Max),
 		Status:   status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
+
+		Passwords: passwords.New(d.Store),
 	}
 	return &Issuer{
 		clock: d.Clock, log: d.Log, tokens: registry, recorder: recorder,

@@ -22,6 +22,7 @@ const (
 	KindRole       Kind = "role"       // key: mount id + "/" + name
 	KindBarrier    Kind = "barrier"    // key: operation id; made by Raise only
 	KindPolicy     Kind = "policy"     // key: name
+	KindPassword   Kind = "password"   // key: name of a password policy
 	KindSystem     Kind = "system"     // installation, naming keys, …: key is the name
 
 	KindAuth      Kind = "auth"            // key: path of an auth mount below auth/, with trailing slash

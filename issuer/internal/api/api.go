@@ -17,6 +17,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
 	"github.com/curfew-project/curfew/issuer/internal/operator"
+	"github.com/curfew-project/curfew/issuer/internal/passwords"
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/status"
@@ -56,6 +57,8 @@ type Parts struct {
 	Status   *status.Desk
 	Operator *operator.Desk
 	Recorder *record.Recorder
+
+	Passwords *passwords.Desk
 }
 
 // API is the handler.

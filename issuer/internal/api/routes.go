@@ -108,6 +108,9 @@ func (a *API) table() []route {
 
 		{"sys/policies/acl", "", ops{list: plain(c.ListPolicies)}},
 		{"sys/policies/acl/…", "", ops{read: c.ReadPolicy, write: c.WritePolicy, del: c.DeletePolicy}},
+		{"sys/policies/password", "", ops{list: plain(a.Passwords.List)}},
+		{"sys/policies/password/…", "/generate", ops{read: a.Passwords.Generate}},
+		{"sys/policies/password/…", "", ops{read: a.Passwords.Read, write: a.Passwords.Write, del: a.Passwords.Delete}},
 		{"sys/policy", "", ops{read: plain(c.ListOld), list: plain(c.ListOld)}},
 		{"sys/policy/…", "", ops{read: c.ReadOld, write: c.WritePolicy, del: c.DeletePolicy}},
 		{"sys/capabilities", "", ops{write: plain(c.Capabilities)}},

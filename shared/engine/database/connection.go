@@ -33,6 +33,7 @@ type connection struct {
 	Username       string   `json:"username"`
 	AllowedRoles   []string `json:"allowed_roles,omitempty"`
 	Template       string   `json:"username_template,omitempty"`
+	Policy         string   `json:"password_policy,omitempty"` // name
 	Verify         bool     `json:"verify_connection"`
 	TLSCA          string   `json:"tls_ca,omitempty"`
 	TLSCertificate string   `json:"tls_certificate,omitempty"`

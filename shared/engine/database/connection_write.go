@@ -64,6 +64,7 @@ func (c *connection) sameServer(d *connection) bool {
 	a, b := *c, *d
 	a.AllowedRoles, b.AllowedRoles = nil, nil
 	a.Template, b.Template = "", ""
+	a.Policy, b.Policy = "", ""
 	a.Mount, b.Mount = "", ""
 	a.Verify, b.Verify = false, false
 	return reflect.DeepEqual(a, b)
@@ -77,6 +78,7 @@ func (e *Engine) update(s *stored, f *fields, r *engine.Request) error {
 	}
 	f.list("allowed_roles", &s.AllowedRoles)
 	f.text("username_template", &s.Template)
+	f.text("password_policy", &s.Policy)
 	f.flag("verify_connection", &s.Verify)
 	f.text("tls_ca", &s.TLSCA)
 	f.text("tls_certificate", &s.TLSCertificate)
@@ -105,11 +107,10 @@ func (e *Engine) update(s *stored, f *fields, r *engine.Request) error {
 func (f *fields) plugin() error {
 	name := plugin
 	f.text("plugin_name", &name)
-	var version, policy string
+	var version string
 	var rotation []string
 	f.statements("root_rotation_statements", &rotation)
 	f.text("plugin_version", &version)
-	f.text("password_policy", &policy)
 	switch {
 	case f.err != nil:
 		return f.err
@@ -119,8 +120,6 @@ func (f *fields) plugin() error {
 		return invalid("plugin_version cannot be chosen: the engine is part of the server")
 	case len(rotation) > 0:
 		return invalid("root_rotation_statements are refused: rotate-root changes the password of the connection's own user with ALTER ROLE and a SCRAM verifier, which every server takes (leave them out)")
-	case policy != "":
-		return invalid("password_policy names a policy: there are none; leave it out and 24 characters with 128 bits or more are drawn")
 	}
 	return nil
 }
@@ -227,7 +226,7 @@ func (e *Engine) readConnection(ctx context.Context, r *engine.Request, name str
 		"plugin_version":                     "",
 		"allowed_roles":                      texts(s.AllowedRoles),
 		"connection_details":                 s.details(),
-		"password_policy":                    "",
+		"password_policy":                    s.Policy,
 		"root_credentials_rotate_statements": []string{},
 	}}, nil
 }
@@ -256,7 +255,7 @@ func (e *Engine) deleteConnection(ctx context.Context, r *engine.Request, name s
 func (c *connection) fingerprint() (string, error) {
 	d := *c
 	d.AllowedRoles, d.Current, d.Pending = nil, nil, nil // passwords are read at each login
-	d.Mount, d.Verify, d.Template = "", false, ""
+	d.Mount, d.Verify, d.Template, d.Policy = "", false, "", ""
 	d.Marked, d.KeptUntil = false, time.Time{}
 	b, err := json.Marshal(d)
 	if err != nil {

@@ -1,17 +1,15 @@
 package database
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
-	"github.com/curfew-project/curfew/shared/engine/database/internal/scram"
 	"github.com/curfew-project/curfew/shared/lease"
-	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -58,9 +56,9 @@ func (e *Engine) plan(ctx context.Context, r *engine.Request, ro *role, entry st
 	if err != nil {
 		return nil, err
 	}
-	password, err := scram.Password(rand.Reader, scram.DefaultLength)
+	password, err := e.password(ctx, cmp.Or(ro.Policy, c.Policy), &p)
 	if err != nil {
-		return nil, fmt.Errorf("make password: %w", err)
+		return nil, err
 	}
 	out := &engine.Plan{
 		Role: ro.Name, Target: c.entry.ID,
@@ -68,7 +66,7 @@ func (e *Engine) plan(ctx context.Context, r *engine.Request, ro *role, entry st
 		Limits:    lease.TTLs{Default: ro.DefaultTTL, Max: ro.MaxTTL},
 		Renewable: true, Grace: e.cfg.Grace,
 		Guard:  []store.Ref{{Kind: store.KindRole, ID: entry.ID}, {Kind: store.KindConnection, ID: c.entry.ID}},
-		Secret: secret.New(password),
+		Secret: password,
 	}
 	var identity postgres.Identity
 	err = e.use(ctx, c.entry.ID, func(o *opened, s *stored) (err error) {

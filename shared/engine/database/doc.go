@@ -69,7 +69,8 @@
 //	                                     the others are locked out
 //	username_template                    needs {{.Mark}}, and its names are proved to
 //	                                     fit; no conditions, loops, variables
-//	password_policy, plugin_version,     400; there accepted
+//	password_policy that is missing      400 at creds; there 500
+//	plugin_version,                      400; there accepted
 //	  root_rotation_statements
 //
 // # Failures

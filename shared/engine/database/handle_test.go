@@ -106,7 +106,6 @@ func TestConnectionRefused(t *testing.T) {
 	}{
 		{unverified("plugin_name", "mysql-database-plugin"), []string{"mysql-database-plugin", "postgresql-database-plugin"}},
 		{unverified("username_template", "x-{{random 8}}"), []string{"invalid username template: ", "{{.Mark}}"}},
-		{unverified("password_policy", "p"), []string{"password_policy"}},
 		{unverified("plugin_version", "1"), []string{"plugin_version"}},
 		{unverified("connection_url", "nonsense"), []string{"connection_url"}},
 		{unverified("password_authentication", "md5"), []string{"password_authentication"}},

@@ -36,6 +36,7 @@ type role struct {
 	OwnedObjects   postgres.OwnedObjects           `json:"owned_objects,omitempty"`
 	ReassignTo     string                          `json:"reassign_owned_to,omitempty"`
 	Databases      []string                        `json:"databases,omitempty"`
+	Policy         string                          `json:"password_policy,omitempty"` // name
 }
 
 // roleByName returns a role and its entry, or nil.
@@ -157,10 +158,12 @@ func (r *role) update(data map[string]any) (warnings []string, err error) {
 		return nil, invalid(fmt.Sprintf("lease TTL too large: default_ttl of %s is above max_ttl of %s",
 			lease.Short(r.DefaultTTL), lease.Short(r.MaxTTL)))
 	}
-	if policy, ok := config["password_policy"]; ok && policy != "" {
-		return nil, invalid("credential_config names a password_policy: there are none; leave it out and 24 characters with 128 bits or more are drawn")
+	c := newFields(config)
+	c.text("password_policy", &r.Policy)
+	if c.err != nil {
+		return nil, invalid("credential_config validation failed: " + c.err.Error())
 	}
-	return f.ignored(), nil
+	return append(f.ignored(), c.ignored()...), nil
 }
 
 func (e *Engine) readRole(ctx context.Context, req *engine.Request, name string) (*engine.Response, error) {
@@ -187,6 +190,9 @@ func (e *Engine) readRole(ctx context.Context, req *engine.Request, name string)
 		if v != "" {
 			d[name] = v
 		}
+	}
+	if r.Policy != "" {
+		d["credential_config"] = map[string]any{"password_policy": r.Policy}
 	}
 	if r.Iterations != 0 {
 		d["scram_iterations"] = r.Iterations

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/curfew-project/curfew/shared/engine"
-	"github.com/curfew-project/curfew/shared/engine/database/internal/scram"
+	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/store"
@@ -93,12 +93,8 @@ func (e *Engine) rotate(ctx context.Context, o *opened, c *stored, by lease.Acto
 
 // makePending commits the new password before the target hears of it.
 func (e *Engine) makePending(ctx context.Context, id string, by lease.Actor) (secret.Value, error) {
-	text, err := scram.Password(rand.Reader, scram.DefaultLength)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("make password: %w", err)
-	}
 	var pending secret.Value
-	err = e.edit(ctx, id, by, "rotation begun", func(s *stored) (bool, error) {
+	err := e.edit(ctx, id, by, "rotation begun", func(s *stored) (bool, error) {
 		_, waiting, err := e.passwords(&s.connection)
 		if err != nil {
 			return false, err
@@ -107,7 +103,11 @@ func (e *Engine) makePending(ctx context.Context, id string, by lease.Actor) (se
 			pending = waiting // one broke off: the target may have it
 			return false, nil
 		}
-		pending = secret.New(text)
+		// A verifier of the default number of iterations is made of it, whatever
+		// its policy says (B10).
+		if pending, err = e.password(ctx, s.Policy, &postgres.Plan{}); err != nil {
+			return false, err
+		}
 		s.Pending, err = s.seal(e.sealer, fieldPassword, pending)
 		return true, err
 	})
