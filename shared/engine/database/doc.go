@@ -3,6 +3,7 @@
 //
 //	config/<name>       a connection: where, as whom, for which roles
 //	roles/<name>        what an account may do, and for how long
+//	roles/<name>/check  what would go wrong with it: lint and dry run
 //	creds/<role>        a credential (Plan; the issuer makes its lease)
 //	rotate-root/<name>  a new password for the connection's admin user
 //	reset/<name>        new sessions
@@ -50,6 +51,7 @@
 //	statements that cannot be right      400 when the role is written, with the
 //	  ("x", CREATE ROLL, CREATE ROLE x)  number of the statement and the reason;
 //	                                     there 204, and 500 at creds
+//	roles/<name>/check                   there is no such path
 //	default_ttl above max_ttl            400 "lease TTL too large"; there 204
 //	a role with grants for each account  200 with a warning; there 204
 //	creation that makes no login         400 at creds; there a useless credential

@@ -43,6 +43,9 @@ func (e *Engine) Handle(ctx context.Context, r *engine.Request) (*engine.Respons
 	if !below {
 		return e.handleList(ctx, r, kind)
 	}
+	if role, ok := strings.CutSuffix(name, "/check"); ok && kind == "roles" && validName(role) {
+		return e.handleCheck(ctx, r, role)
+	}
 	if !validName(name) {
 		return nil, unsupportedPath()
 	}

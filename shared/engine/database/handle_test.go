@@ -366,3 +366,15 @@ func TestUsernameTemplate(t *testing.T) {
 	}
 	name()
 }
+
+func TestCheckPaths(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.must(engine.Write, "roles/nodb", roleOf("nope"))
+	b.refused(engine.NotFound, engine.Read, "roles/none/check", nil)
+	b.refused(engine.Invalid, engine.Write, "roles/nodb/check", nil, `failed to find entry for connection with name: "nope"`)
+	b.refused(engine.UnsupportedOperation, engine.Delete, "roles/nodb/check", nil)
+	b.refused(engine.UnsupportedPath, engine.Read, "config/nodb/check", nil)
+	b.must(engine.Write, "config/nope", unverified())
+	b.refused(engine.Unreachable, engine.Read, "roles/nodb/check", nil, "error verifying connection")
+}

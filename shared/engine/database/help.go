@@ -17,7 +17,8 @@ func (e *Engine) Help() []engine.Help {
 		{
 			Path: "config/<name>", Synopsis: "A connection to a database, and the user that makes accounts there.",
 			Text: "PUT takes plugin_name (postgresql-database-plugin), connection_url with {{username}} and {{password}}, username,\n" +
-				"password, allowed_roles (names or globs), verify_connection and more; fields that are left out keep their value.\n" +
+				"password, allowed_roles (names or globs), verify_connection, username_template (with {{.Mark}} in it),\n" +
+				"password_policy (see sys/policies/password) and more; fields that are left out keep their value.\n" +
 				"GET shows it without its password. DELETE hides it at once; its credential is kept until its last lease has ended.",
 		},
 		{
@@ -31,6 +32,11 @@ func (e *Engine) Help() []engine.Help {
 				"when the role is written, and what cannot be right is refused. Leases that are live keep what they began with.",
 		},
 		{
+			Path: "roles/<name>/check", Synopsis: "What would go wrong with a role.",
+			Text: "GET plays the life of an account on the server, in a transaction that is rolled back, and answers ok and findings.\n" +
+				"Nothing is changed.",
+		},
+		{
 			Path: "creds/<role>", Synopsis: "A new account of the role, and its lease.",
 			Text: "GET answers username and password. sys/leases/renew prolongs the lease, sys/leases/revoke ends it.",
 		},
@@ -40,7 +46,7 @@ func (e *Engine) Help() []engine.Help {
 		},
 		{
 			Path: "reset/<name>", Synopsis: "New sessions for a connection.",
-			Text: "PUT closes those that are open once they are not in use.",
+			Text: "PUT closes those that are open once they are not in use, in every process.",
 		},
 		{
 			Path: "static-roles", Synopsis: "The names of static roles.",

@@ -72,10 +72,12 @@ func warnings(findings []postgres.Finding) []string {
 }
 
 // lint says of a role what works but will hurt.
-func (r *role) lint() []string {
-	return warnings(postgres.Lint(postgres.Plan{
+func (r *role) lint() []string { return warnings(r.findings()) }
+
+func (r *role) findings() []postgres.Finding {
+	return postgres.Lint(postgres.Plan{
 		Creation: r.Creation, Renewal: r.Renewal, Revocation: r.Revocation, Rollback: r.Rollback,
-	}))
+	})
 }
 
 // Note implements [postgres.Notes].

@@ -69,14 +69,22 @@ func (t *Target) creation(c *engine.Creation) *job {
 		j.fail(invalid("%w", err))
 		return j
 	}
+	var err error
+	if j.verifier, err = j.plan.verifier(c.Secret); err != nil {
+		j.fail(err)
+	}
+	return j
+}
+
+// verifier is what the server is given in place of a password (B10).
+func (p *Plan) verifier(password secret.Value) (secret.Value, error) {
 	salt := make([]byte, scram.SaltLen)
 	rand.Read(salt) // never fails, it ends the process
-	text, err := scram.Verifier(c.Secret.Reveal(), salt, cmp.Or(j.plan.Iterations, scram.DefaultIterations))
+	text, err := scram.Verifier(password.Reveal(), salt, cmp.Or(p.Iterations, scram.DefaultIterations))
 	if err != nil {
-		j.fail(&engine.Error{Kind: engine.Internal, Message: "the password cannot be hashed", Err: err})
+		return secret.Value{}, &engine.Error{Kind: engine.Internal, Message: "the password cannot be hashed", Err: err}
 	}
-	j.verifier = secret.New(text)
-	return j
+	return secret.New(text), nil
 }
 
 // prepare finds the plan of a job and the script of its kind.
@@ -118,8 +126,10 @@ func (t *Target) end(j *job, now time.Time) time.Time {
 }
 
 // scriptUnit renders the role's statements for a job.
-func (t *Target) scriptUnit(j *job) (unit, error) {
-	script := j.script()
+func (t *Target) scriptUnit(j *job) (unit, error) { return j.render(j.script()) }
+
+// render puts the job's values into statements.
+func (j *job) render(script sqltext.Script) (unit, error) {
 	u := unit{what: script.Kind().String(), secrets: []secret.Value{j.password, j.verifier}}
 	vars := sqltext.Vars{Name: j.name, Password: j.verifier.Reveal(), Expiration: stamp(j.until)}
 	for _, s := range script.Statements() {

@@ -3,6 +3,7 @@
 package postgres_test
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/testkit"
@@ -152,4 +154,72 @@ func TestLifetimeOfConnections(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A rehearsal that waits holds nobody up: leases are issued and taken away
+// meanwhile (B7).
+func TestRehearsalHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		a := w.issue(1, plan(createLogin))[0]
+		holder := w.super()
+		run(w.t, holder, `SELECT pg_advisory_lock(7)`)
+		type outcome struct {
+			found []postgres.Finding
+			err   error
+		}
+		done := make(chan outcome, 21)
+		rehearse := func() {
+			found, err := w.Rehearse(context.Background(), postgres.Rehearsal{
+				Name: w.admin.User + "-rehearsed", Password: secretOf("pw-" + lease.RandomBase62(24)),
+				Plan: plan(createLogin, `SELECT pg_advisory_xact_lock_shared(7)`),
+			})
+			done <- outcome{found, err}
+		}
+		go rehearse()
+		watcher := w.super()
+		eventually(w.t, "the rehearsal waits", func() bool {
+			return value[int](w.t, watcher, `SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND wait_event_type = 'Lock'`, w.admin.User) == 1
+		})
+		more := w.issue(1, plan(createLogin))[0]
+		w.removed(a, more)
+		// Seven more wait for their turn, the others are told to come back.
+		for range 20 {
+			go rehearse()
+		}
+		for range 13 {
+			kind(w.t, (<-done).err, engine.Busy)
+		}
+		run(w.t, holder, `SELECT pg_advisory_unlock(7)`)
+		for range 8 {
+			if o := <-done; o.err != nil || len(o.found) != 0 {
+				w.t.Errorf("%+v", o)
+			}
+		}
+		if w.exists(w.admin.User + "-rehearsed") {
+			w.t.Error("the account stays")
+		}
+	}, func(s *postgres.Settings) { s.Limits = postgres.Limits{Turn: hangs, Call: hangs, Lock: hangs} })
+}
+
+// What takes longer than a batch may is a finding and no error: one statement,
+// or all of them together.
+func TestSlowRehearsal(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		for _, p := range []postgres.Plan{
+			plan(createLogin, `SELECT pg_sleep(600)`),
+			plan(append([]string{createLogin}, slices.Repeat([]string{`SELECT pg_sleep(0.4)`}, 100)...)...),
+		} {
+			found, err := w.Rehearse(w.t.Context(), postgres.Rehearsal{
+				Name: w.admin.User + "-rehearsed", Password: secretOf("pw-" + lease.RandomBase62(24)), Plan: p,
+			})
+			if err != nil || len(found) != 1 || found[0].Code != "slow" || found[0].Fatal {
+				w.t.Errorf("%+v, %v", found, err)
+			}
+			if w.exists(w.admin.User + "-rehearsed") {
+				w.t.Error("the account stays")
+			}
+		}
+	}, func(s *postgres.Settings) { s.Limits.Turn = 2 * time.Second })
 }

@@ -29,6 +29,9 @@ type Target struct {
 	solo    *lane
 	writers *turns
 
+	rehearsing *lane
+	rehearsals atomic.Int64 // under way or waiting
+
 	disabling *gather.Gatherer[[]subject, []disabled]
 	ending    *gather.Gatherer[roundIn, roundOut]
 	creating  []*gather.Gatherer[[]*job, error]
@@ -58,6 +61,7 @@ func New(creds Credentials, clk clock.Clock, notes Notes, s Settings) (*Target, 
 		t.replicas = append(t.replicas, newReplica(t, d))
 	}
 	t.disable, t.observe, t.solo = newLane(t.main), newLane(t.main), newLane(t.main)
+	t.rehearsing = newLane(t.main)
 	t.writers = newTurns(t.main, pool{writers: s.MaxOpen, idle: s.MaxIdle, lifetime: s.MaxLifetime})
 	t.disabling = gather.New(gather.Config{Max: maxUnits}, t.disableAll)
 	t.ending = gather.New(gather.Config{Max: maxUnits}, t.rounds(t.observe))
@@ -105,7 +109,7 @@ func (t *Target) Trim(ctx context.Context) { t.writers.trim(ctx) }
 // Close waits for what is under way and closes all connections, at most until
 // ctx ends. Calls that come later are refused.
 func (t *Target) Close(ctx context.Context) error {
-	lanes := []*lane{t.disable, t.observe, t.solo}
+	lanes := []*lane{t.disable, t.observe, t.solo, t.rehearsing}
 	for _, r := range t.replicas {
 		lanes = append(lanes, r.lane)
 	}

@@ -21,6 +21,12 @@ type Report struct {
 type Finding struct {
 	// Code names the finding: "createrole", "pg_signal_backend", …
 	Code string
+	// Kind and Statement say which of a role's statements it is about, as far as
+	// it is about one: "creation_statements", 2.
+	Kind      string
+	Statement int
+	// SQLState is what the server answered, if it was asked.
+	SQLState string
 	// Text says what is wrong and what it means.
 	Text string
 	// Remedy is the statement that mends it, if one does.
@@ -95,9 +101,9 @@ func Lint(p Plan) []Finding {
 		return []Finding{{Code: "statements", Text: err.Error(), Fatal: true}}
 	}
 	var out []Finding
-	if s.Creation.PerUserGrant() {
+	if n := first(s.Creation, sqltext.Statement.PerUserGrant); n > 0 {
 		out = append(out, Finding{
-			Code: "per-user-grants",
+			Code: "per-user-grants", Kind: s.Creation.Kind().String(), Statement: n,
 			Text: "creation_statements grant privileges to each account: that ends at about 2,400 live accounts for a table, " +
 				"and is slow long before; grant them to a group role once and each account membership in it",
 		})
@@ -105,12 +111,23 @@ func Lint(p Plan) []Finding {
 	for _, script := range []sqltext.Script{s.Creation, s.Renewal, s.Revocation, s.Rollback} {
 		if script.Len() > 0 && !script.Batchable() {
 			out = append(out, Finding{
-				Code: "alone",
-				Text: script.Kind().String() + " hold statements that run in a transaction of their own for each lease",
+				Code: "alone", Kind: script.Kind().String(),
+				Statement: first(script, func(st sqltext.Statement) bool { return !st.Batchable() }),
+				Text:      script.Kind().String() + " hold statements that run in a transaction of their own for each lease",
 			})
 		}
 	}
 	return out
+}
+
+// first is the number of the first statement that is so, or 0.
+func first(s sqltext.Script, is func(sqltext.Statement) bool) int {
+	for _, st := range s.Statements() {
+		if is(st) {
+			return st.Number()
+		}
+	}
+	return 0
 }
 
 // Refusal is the error for findings that make a connection useless, or nil.
