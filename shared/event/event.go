@@ -33,7 +33,9 @@ const (
 	TokenRevoking  Type = "token.revoking"
 	TokenRevoked   Type = "token.revoked"
 
-	AccountStray Type = "account.stray"
+	AccountStray          Type = "account.stray"
+	AccountRotated        Type = "account.rotated"         // a static role's new password is in force
+	AccountRotationFailed Type = "account.rotation_failed" // tried again; the password that was served still is
 
 	RequestServed Type = "request.served"
 	RequestDenied Type = "request.denied"

@@ -78,10 +78,11 @@ type Actor struct {
 
 // The system's own actors.
 const (
-	ActorExpiry = "system:expiry"
-	ActorToken  = "system:token"
-	ActorSweep  = "system:sweep"
-	ActorMount  = "system:mount"
+	ActorExpiry   = "system:expiry"
+	ActorToken    = "system:token"
+	ActorSweep    = "system:sweep"
+	ActorMount    = "system:mount"
+	ActorRotation = "system:rotation"
 )
 
 // System is an actor of the system itself.

@@ -17,13 +17,17 @@ type Kind string
 
 // The kinds. A value is JSON; secrets in it are sealed before they get here.
 const (
-	KindMount      Kind = "mount"      // key: path with trailing slash
-	KindConnection Kind = "connection" // key: mount id + "/" + name
-	KindRole       Kind = "role"       // key: mount id + "/" + name
-	KindBarrier    Kind = "barrier"    // key: operation id; made by Raise only
-	KindPolicy     Kind = "policy"     // key: name
-	KindPassword   Kind = "password"   // key: name of a password policy
-	KindSystem     Kind = "system"     // installation, naming keys, …: key is the name
+	KindMount      Kind = "mount"       // key: path with trailing slash
+	KindConnection Kind = "connection"  // key: mount id + "/" + name
+	KindRole       Kind = "role"        // key: mount id + "/" + name
+	KindStaticRole Kind = "static_role" // key: mount id + "/" + name
+	// KindStaticAccount keeps two static roles from one account.
+	KindStaticAccount Kind = "static_account" // key: system id + "/" + account; ID: the static role's
+
+	KindBarrier  Kind = "barrier"  // key: operation id; made by Raise only
+	KindPolicy   Kind = "policy"   // key: name
+	KindPassword Kind = "password" // key: name of a password policy
+	KindSystem   Kind = "system"   // installation, naming keys, …: key is the name
 
 	KindAuth      Kind = "auth"            // key: path of an auth mount below auth/, with trailing slash
 	KindAppRole   Kind = "approle"         // key: auth mount id + "/" + name

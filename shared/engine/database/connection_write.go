@@ -233,21 +233,25 @@ func (e *Engine) readConnection(ctx context.Context, r *engine.Request, name str
 
 // deleteConnection hides the connection at once; what its leases need stays
 // until the last of them has ended (A2).
-func (e *Engine) deleteConnection(ctx context.Context, r *engine.Request, name string) error {
+func (e *Engine) deleteConnection(ctx context.Context, r *engine.Request, name string) (*engine.Response, error) {
 	s, err := e.connectionByName(ctx, r.MountID, name)
 	if err != nil || s == nil {
-		return err
+		return nil, err
+	}
+	stopped, err := e.stopped(ctx, s)
+	if err != nil {
+		return nil, err
 	}
 	w := store.Write{Withdrawals: []store.Ref{{Kind: store.KindConnection, ID: s.entry.ID}}}
 	w.Events = append(w.Events, changed(r.Actor, r.Mount, r.Path, r.Operation, "", nil))
 	if _, err := e.store.Write(ctx, w); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return storeError("delete connection", err)
+		return nil, storeError("delete connection", err)
 	}
 	// The janitor would do it too; a failure here is none of the client's.
 	if _, err := e.forget(ctx, s.entry.ID); err != nil {
 		e.kept(err, s.entry.ID)
 	}
-	return nil
+	return warned(stopped), nil
 }
 
 // fingerprint tells settings apart: two connections with the same one are

@@ -36,6 +36,9 @@ type Config struct {
 	Idle time.Duration
 	// Rotation bounds one rotate-root; 1 min.
 	Rotation time.Duration
+	// Static bounds one rotation of a static role; 20 s. One that broke off is
+	// taken up again after one and a half times that.
+	Static time.Duration
 }
 
 // Engine serves the mounts of type database. Make one with [New].
@@ -62,6 +65,7 @@ func New(d Deps, cfg Config) (*Engine, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.Idle = cmp.Or(cfg.Idle, 5*time.Minute)
 	cfg.Rotation = cmp.Or(cfg.Rotation, time.Minute)
+	cfg.Static = cmp.Or(cfg.Static, 20*time.Second)
 	e := &Engine{
 		store: d.Store, sealer: d.Sealer, clock: d.Clock, cfg: cfg,
 		log: d.Log.With().Str("component", "engine/database").Logger(),

@@ -54,6 +54,12 @@ func (e *Engine) Handle(ctx context.Context, r *engine.Request) (*engine.Respons
 		return e.handleConfig(ctx, r, name)
 	case "roles":
 		return e.handleRole(ctx, r, name)
+	case "static-roles":
+		return e.handleStatic(ctx, r, name)
+	case "static-creds":
+		return onlyRead(r, func() (*engine.Response, error) { return e.staticCreds(ctx, r, name) })
+	case "rotate-role":
+		return onlyWrite(r, func() (*engine.Response, error) { return e.rotateRole(ctx, r, name) })
 	case "rotate-root":
 		return onlyWrite(r, func() (*engine.Response, error) { return e.rotateRoot(ctx, r, name) })
 	case "reset":
@@ -79,7 +85,7 @@ func (e *Engine) handleConfig(ctx context.Context, r *engine.Request, name strin
 	case engine.Write:
 		return e.writeConnection(ctx, r, name)
 	case engine.Delete:
-		return nil, e.deleteConnection(ctx, r, name)
+		return e.deleteConnection(ctx, r, name)
 	case engine.List:
 	}
 	return nil, unsupportedOperation()
@@ -106,15 +112,12 @@ func (e *Engine) handleList(ctx context.Context, r *engine.Request, kind string)
 	case "roles":
 		of = store.KindRole
 	case "static-roles":
-		of = "" // there are none
+		of = store.KindStaticRole
 	default:
 		return nil, unsupportedPath()
 	}
 	if r.Operation != engine.List {
 		return nil, unsupportedOperation()
-	}
-	if of == "" {
-		return nil, nothing()
 	}
 	return e.list(ctx, r, of)
 }
@@ -190,6 +193,8 @@ func (e *Engine) Exists(ctx context.Context, r *engine.Request) (exists, known b
 		_, err = e.store.Entry(ctx, store.KindConnection, connectionKey(r.MountID, name))
 	case "roles":
 		_, err = e.store.Entry(ctx, store.KindRole, r.MountID+"/"+name)
+	case "static-roles":
+		_, err = e.store.Entry(ctx, store.KindStaticRole, r.MountID+"/"+name)
 	default:
 		return false, false, nil
 	}

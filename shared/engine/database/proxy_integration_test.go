@@ -1,4 +1,4 @@
-//go:build integration
+//go:build integration || fault
 
 package database
 
@@ -11,13 +11,20 @@ import (
 )
 
 // proxy stands between the engine and a server, and can lose the answer to a
-// COMMIT: the server did it, and the client never hears of it.
+// COMMIT: the server did it, and the client never hears of it. It can also cut a
+// connection at one message of a client, counted over all connections: before the
+// server gets it, or after it was carried out and before the answer is heard.
 type proxy struct {
 	listener net.Listener
 	server   string
 	lose     atomic.Bool
 	lost     atomic.Int64
 	down     atomic.Bool // refuse new connections
+
+	sent  atomic.Int64 // messages of clients
+	cutAt int64        // the message that is cut; 0: none
+	heard bool         // the server carries it out
+	dead  bool         // and nobody gets through afterwards
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -77,6 +84,13 @@ const (
 // request arms the swallowing of what answers the message that creates, or sets
 // a mark.
 func (p *proxy) request(b []byte, swallow *atomic.Bool) verdict {
+	switch n := p.sent.Add(1); {
+	case p.cutAt == 0:
+	case n == p.cutAt && !p.heard, n > p.cutAt && p.dead:
+		return hangUp
+	case n == p.cutAt:
+		swallow.Store(true)
+	}
 	writes := bytes.Contains(b, []byte("CREATE ROLE")) || bytes.Contains(b, []byte("COMMENT ON ROLE"))
 	if writes && bytes.Contains(b, []byte("COMMIT")) && p.lose.CompareAndSwap(true, false) {
 		swallow.Store(true)
@@ -90,6 +104,8 @@ func (p *proxy) answer(b []byte, swallow *atomic.Bool) verdict {
 	switch {
 	case !swallow.Load():
 		return pass
+	case len(b) > 0 && b[0] == 'R': // of a login: more is asked for
+		return hangUp
 	case len(b) >= 6 && bytes.Equal(b[len(b)-6:len(b)-1], []byte{'Z', 0, 0, 0, 5}):
 		p.lost.Add(1)
 		return hangUp

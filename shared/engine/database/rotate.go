@@ -56,9 +56,7 @@ func (e *Engine) rotateRoot(ctx context.Context, r *engine.Request, name string)
 // outlives the rotation's own deadline, so that nothing of a holder that was
 // stopped can arrive after the next has begun.
 func (e *Engine) alone(ctx context.Context, c *stored, do func() error) error {
-	sum := sha256.Sum256([]byte(c.Identity.SystemID + "\x00" + c.Username))
-	name := "database/rotate-root/" + hex.EncodeToString(sum[:])
-	l, ok, err := e.store.Acquire(ctx, name, rand.Text(), 3*e.cfg.Rotation)
+	l, ok, err := e.store.Acquire(ctx, rotationLock(c.Identity.SystemID, c.Username), rand.Text(), 3*e.cfg.Rotation)
 	if err != nil {
 		return storeError("lock rotation", err)
 	}
@@ -71,6 +69,12 @@ func (e *Engine) alone(ctx context.Context, c *stored, do func() error) error {
 		e.log.Warn().Err(releasing).Msg("lock of a rotation was not released and runs out by itself")
 	}
 	return err
+}
+
+// rotationLock names the lock of an account of a system.
+func rotationLock(system, user string) string {
+	sum := sha256.Sum256([]byte(system + "\x00" + user))
+	return "database/rotate-root/" + hex.EncodeToString(sum[:])
 }
 
 func (e *Engine) rotate(ctx context.Context, o *opened, c *stored, by lease.Actor) error {

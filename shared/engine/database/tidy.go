@@ -73,6 +73,9 @@ func (e *Engine) live(ctx context.Context, id string) (int64, error) {
 // more. A connection whose mark can not be taken away now is hidden and left to
 // the janitor.
 func (e *Engine) Disabled(ctx context.Context, mountID string) error {
+	if err := e.releaseStatic(ctx, mountID); err != nil {
+		return err
+	}
 	var gone store.Write
 	var connections []string
 	for _, kind := range []store.Kind{store.KindRole, store.KindConnection} {

@@ -155,8 +155,13 @@ func fence(live []*job, alive []int) []string {
 	if first.IsZero() {
 		return nil
 	}
-	return []string{`SELECT CASE WHEN pg_catalog.clock_timestamp() < ` + literal(stamp(first)) + `::pg_catalog.timestamptz THEN 0 ` +
-		`ELSE ('create deadline passed at ' || pg_catalog.clock_timestamp()::pg_catalog.text)::pg_catalog.int4 END`}
+	return []string{notAfter("create deadline", first)}
+}
+
+// notAfter is a statement that fails once the target's clock has passed a time.
+func notAfter(what string, deadline time.Time) string {
+	return `SELECT CASE WHEN pg_catalog.clock_timestamp() < ` + literal(stamp(deadline)) + `::pg_catalog.timestamptz THEN 0 ` +
+		`ELSE (` + literal(what+" passed at ") + ` || pg_catalog.clock_timestamp()::pg_catalog.text)::pg_catalog.int4 END`
 }
 
 // confirmMade reads back what was created: only what was seen is reported (A8).

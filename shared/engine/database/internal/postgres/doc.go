@@ -9,7 +9,8 @@
 //	callers ─┤ observe  ── end sessions ───┤  own session, rounds of one query
 //	         │ writers  ── create, renew ──┼─ turns: drops before creations,
 //	         │             drop            │  a quarter at least for each
-//	         └ solo     ── what ran over ──┘  own session, discarded after use
+//	         ├ solo     ── what ran over ──┤  own session, discarded after use
+//	         └ static   ── static roles ───┘  own session
 //
 // While one batch of a lane is under way the next gathers. Each is one message:
 //
@@ -32,6 +33,10 @@
 //   - B6: settings are made with SET LOCAL, locks are of the transaction. What
 //     startup parameters set (application_name, standard_conforming_strings)
 //     a transaction pooler carries over.
+//   - B11: the password of an account that people made is changed only while the
+//     target's clock is before the end of the attempt, so that nothing of it
+//     arrives later. A verdict on a password is the server's own, after it asked
+//     for the password; what a standby says decides nothing.
 //   - B8: VALID UNTIL is set after a role's own statements, from the target's
 //     clock, and read back.
 //   - C1, C2: NOLOGIN is committed before sessions are ended, sessions are
@@ -61,6 +66,8 @@
 //	the privileges that roles grant,          per-user grants
 //	  WITH GRANT OPTION
 //	group roles WITH ADMIN OPTION             membership, on version 16 and later
+//	accounts of static roles WITH ADMIN       version 16 and later
+//	  OPTION
 //	membership in reassign_owned_to           where that is not the admin
 //	CONNECT on each database                  in which leased users get rights
 //

@@ -138,6 +138,7 @@ type fault struct {
 	what      string // "creation_statements", or what Curfew did
 	source    string // the statement as it was written, for the missing GRANT; not for messages
 	heir      string // who takes objects over, for the missing GRANT
+	account   string // that people made, for the missing GRANT
 	secrets   []secret.Value
 }
 

@@ -32,6 +32,9 @@ func (t *Target) missing(f *fault, pg *pgconn.PgError) string {
 		return "GRANT " + ident(m[1]) + " TO " + admin
 	}
 	if match(`permission denied to (?:alter|drop) role`) != nil {
+		if f != nil && f.account != "" {
+			return "GRANT " + ident(f.account) + " TO " + admin + " WITH ADMIN OPTION"
+		}
 		return "the account was made by another user: GRANT it TO " + admin + " WITH ADMIN OPTION"
 	}
 	if match(`permission denied to (?:reassign|drop) objects`) != nil {

@@ -27,6 +27,7 @@ type Target struct {
 	disable *lane // stage (a)
 	observe *lane // stage (b), clock, lists
 	solo    *lane
+	static  *lane // accounts that people made
 	writers *turns
 
 	rehearsing *lane
@@ -60,7 +61,7 @@ func New(creds Credentials, clk clock.Clock, notes Notes, s Settings) (*Target, 
 		d.standby = true
 		t.replicas = append(t.replicas, newReplica(t, d))
 	}
-	t.disable, t.observe, t.solo = newLane(t.main), newLane(t.main), newLane(t.main)
+	t.disable, t.observe, t.solo, t.static = newLane(t.main), newLane(t.main), newLane(t.main), newLane(t.main)
 	t.rehearsing = newLane(t.main)
 	t.writers = newTurns(t.main, pool{writers: s.MaxOpen, idle: s.MaxIdle, lifetime: s.MaxLifetime})
 	t.disabling = gather.New(gather.Config{Max: maxUnits}, t.disableAll)
@@ -109,7 +110,7 @@ func (t *Target) Trim(ctx context.Context) { t.writers.trim(ctx) }
 // Close waits for what is under way and closes all connections, at most until
 // ctx ends. Calls that come later are refused.
 func (t *Target) Close(ctx context.Context) error {
-	lanes := []*lane{t.disable, t.observe, t.solo, t.rehearsing}
+	lanes := []*lane{t.disable, t.observe, t.solo, t.static, t.rehearsing}
 	for _, r := range t.replicas {
 		lanes = append(lanes, r.lane)
 	}

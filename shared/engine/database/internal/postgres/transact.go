@@ -22,6 +22,7 @@ type unit struct {
 	what    string // the kind of script, for errors
 	doing   string // what before and after do, for errors
 	heir    string // who takes objects over
+	account string // that is changed, where people made it
 	secrets []secret.Value
 }
 
@@ -236,7 +237,7 @@ func (u unit) fault(step int, err error) error {
 	if pg == nil {
 		return err
 	}
-	f := &fault{pg: pg, what: u.doing, heir: u.heir, secrets: u.secrets}
+	f := &fault{pg: pg, what: u.doing, heir: u.heir, account: u.account, secrets: u.secrets}
 	if step > 0 && step <= len(u.script) {
 		f.what, f.statement, f.source = u.what, step, u.script[step-1].source
 	}

@@ -37,8 +37,8 @@ func (p phrase) classify(k Kind) class {
 	case "DO", "CALL", "SELECT", "WITH", "":
 		c.creates = p.mentionsName()
 	}
-	if k == RotateRoot {
-		c.batchable = false // it concerns the connection, not leases
+	if k.rotates() {
+		c.batchable = false // it concerns no lease
 	}
 	return c
 }
@@ -122,7 +122,7 @@ func (p phrase) kindRefusal(k Kind) string {
 		return "LOGIN and PASSWORD are refused when renewing: they would open an account that was closed meanwhile (B9)"
 	case k.takesAway() && p.says("LOGIN"):
 		return "LOGIN would open an account that is being closed"
-	case (k == Renew || k == RotateRoot) && (p.aboutRole("DROP") || p.words(0, "DROP", "OWNED")):
+	case (k == Renew || k.rotates()) && (p.aboutRole("DROP") || p.words(0, "DROP", "OWNED")):
 		return "DROP " + p.word(1) + " belongs to " + Revocation.String()
 	}
 	return ""

@@ -17,6 +17,8 @@ const (
 	Rollback
 	// RotateRoot changes the password of the connection's own user.
 	RotateRoot
+	// Rotation changes the password of an account that is not Curfew's own.
+	Rotation
 )
 
 // String returns the name of the field of the API that holds the statements.
@@ -32,6 +34,8 @@ func (k Kind) String() string {
 		return "rollback_statements"
 	case RotateRoot:
 		return "root_rotation_statements"
+	case Rotation:
+		return "rotation_statements"
 	}
 	return "statements"
 }
@@ -45,12 +49,14 @@ func (k Kind) variables() []Variable {
 		return []Variable{Name, Expiration}
 	case Revocation, Rollback:
 		return []Variable{Name}
-	case RotateRoot:
+	case RotateRoot, Rotation:
 		return []Variable{Name, Password}
 	}
 	return nil
 }
 
 func (k Kind) has(v Variable) bool { return slices.Contains(k.variables(), v) }
+
+func (k Kind) rotates() bool { return k == RotateRoot || k == Rotation }
 
 func (k Kind) takesAway() bool { return k == Revocation || k == Rollback }

@@ -155,7 +155,7 @@ func (s *Script) complete() error {
 		return &Error{Kind: s.kind, Reason: "at least one statement is needed"}
 	case s.kind == Creation && !slices.ContainsFunc(s.statements, creates):
 		return &Error{Kind: s.kind, Reason: `no statement creates the account: one has to be CREATE ROLE "{{name}}" …`}
-	case s.kind == RotateRoot && len(s.statements) > 0 && !slices.ContainsFunc(s.statements, setsPassword):
+	case s.kind.rotates() && len(s.statements) > 0 && !slices.ContainsFunc(s.statements, setsPassword):
 		return &Error{Kind: s.kind, Reason: "no statement sets {{password}}"}
 	}
 	return nil
