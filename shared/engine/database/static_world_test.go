@@ -3,6 +3,7 @@
 package database
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -149,4 +150,25 @@ func (k *keeping) count(of event.Type) (n int) {
 		}
 	}
 	return n
+}
+
+// elsewhere is a store in which the connection has another address.
+type elsewhere struct {
+	Store
+	was, is string
+}
+
+func (e *elsewhere) moved(entry store.Entry, err error) (store.Entry, error) {
+	if entry.Kind == store.KindConnection {
+		entry.Value = []byte(strings.ReplaceAll(string(entry.Value), e.was, e.is))
+	}
+	return entry, err
+}
+
+func (e *elsewhere) Entry(ctx context.Context, kind store.Kind, key string) (store.Entry, error) {
+	return e.moved(e.Store.Entry(ctx, kind, key))
+}
+
+func (e *elsewhere) EntryByID(ctx context.Context, kind store.Kind, id string) (store.Entry, error) {
+	return e.moved(e.Store.EntryByID(ctx, kind, id))
 }
