@@ -36,6 +36,7 @@
 //	strays     accounts in a target without a live lease (B3)
 //	owners     what is kept of targets that are gone
 //	ghosts     sessions without an account (C2)
+//	rotations  passwords of static roles that are due (package rotate)
 //	prune      leases that ended long ago
 //
 // # What can fail

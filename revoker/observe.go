@@ -3,6 +3,7 @@ package revoker
 import (
 	"context"
 
+	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -19,6 +20,9 @@ type Observer interface {
 	// Compared is told what each look at index and store found; what was missing
 	// was offered again. Processes that share an index find the same.
 	Compared(d Drift)
+	// Rotated is told of each rotation of a static role that this process did, or
+	// that failed with err.
+	Rotated(r engine.Rotation, err error)
 }
 
 // Drift is what the index lacked of the leases that fall due next (D2).
@@ -40,6 +44,9 @@ func (Nop) Failed(*lease.Lease) {}
 
 // Compared implements [Observer].
 func (Nop) Compared(Drift) {}
+
+// Rotated implements [Observer].
+func (Nop) Rotated(engine.Rotation, error) {}
 
 // watched is a store that tells an observer what the worker commits to it.
 type watched struct {

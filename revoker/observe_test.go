@@ -43,6 +43,8 @@ func (n *notes) Compared(d revoker.Drift) {
 	n.drifts = append(n.drifts, d)
 }
 
+func (n *notes) Rotated(engine.Rotation, error) {}
+
 // drift is the last that was told, and how much was missing in all.
 func (n *notes) drift() (last revoker.Drift, missing int) {
 	n.mu.Lock()

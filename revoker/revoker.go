@@ -11,6 +11,7 @@ import (
 
 	"github.com/curfew-project/curfew/revoker/internal/claim"
 	"github.com/curfew-project/curfew/revoker/internal/index"
+	"github.com/curfew-project/curfew/revoker/internal/rotate"
 	"github.com/curfew-project/curfew/revoker/internal/sweep"
 	"github.com/curfew-project/curfew/revoker/internal/tokens"
 	"github.com/curfew-project/curfew/revoker/internal/work"
@@ -64,6 +65,7 @@ type Config struct {
 	Hold        time.Duration // of a claim; 1 min
 	StrayEvery  time.Duration // 1 min
 	GhostEvery  time.Duration // 10 s
+	RotateEvery time.Duration // between looks for passwords that are due; 5 s
 	SweepEvery  time.Duration // barriers, mounts, claims; 1 s
 	KeepEnded   time.Duration // leases that ended; 24 h
 	KeepBarrier time.Duration // operations on prefixes after they have ended, longer than any creation's grace; 1 h
@@ -80,6 +82,7 @@ type Revoker struct {
 	deps    Deps
 	runner  *step.Runner
 	claimer *claim.Claimer
+	rotate  *rotate.Rotations
 	indexer *index.Indexer
 }
 
@@ -102,11 +105,15 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	}
 	revokers := map[string]engine.Revoker{"": tokens.New(d.Store)}
 	sweepers := map[string]engine.Sweeper{}
+	rotators := map[string]engine.Rotator{}
 	byType := map[string]engine.Engine{}
 	for _, e := range d.Engines {
 		revokers[e.Type()], byType[e.Type()] = e, e
 		if s, ok := e.(engine.Sweeper); ok {
 			sweepers[e.Type()] = s
+		}
+		if x, ok := e.(engine.Rotator); ok {
+			rotators[e.Type()] = x
 		}
 	}
 	if cfg.Observer == nil {
@@ -145,6 +152,10 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	for _, x := range indexes {
 		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery})
 	}
+	r.rotate = rotate.New(rotate.Deps{
+		Store: d.Store, Engines: rotators, Time: now, Clock: d.Clock, Log: d.Log, Told: cfg.Observer.Rotated,
+	}, rotate.Config{Every: cfg.RotateEvery})
+	steps = append(steps, r.rotate)
 	if !cfg.Paused {
 		steps = append(steps, r.claimer.Steps()...)
 	}
@@ -169,6 +180,7 @@ func disabled(engines map[string]engine.Engine) func(context.Context, store.Entr
 func (r *Revoker) Run(ctx context.Context) error {
 	err := r.runner.Run(ctx)
 	r.claimer.Wait()
+	r.rotate.Wait()
 	if closed := r.indexer.Close(); closed != nil {
 		r.deps.Log.Warn().Err(closed).Msg("stream consumer was not closed")
 	}

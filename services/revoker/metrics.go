@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/curfew-project/curfew/revoker"
+	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
 )
 
@@ -17,6 +18,8 @@ type metrics struct {
 	failures    *prometheus.CounterVec
 	lag         *prometheus.HistogramVec
 	repaired    prometheus.Counter
+	rotations   prometheus.Counter
+	unrotated   *prometheus.CounterVec
 
 	up, drift, members *prometheus.Desc
 
@@ -41,6 +44,13 @@ func newMetrics() *metrics {
 		repaired: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "curfew_index_repaired_total", Help: "Leases that the expiry index lacked and that were offered to it again.",
 		}),
+		rotations: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "curfew_rotations_total", Help: "Passwords of static roles that this process rotated because they were due.",
+		}),
+		unrotated: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "curfew_rotation_failures_total",
+			Help: "Rotations of static roles by this process that failed: retried, or parked for a person.",
+		}, []string{"fate"}),
 		up:      prometheus.NewDesc("curfew_index_up", "1 where the expiry index answered when it was last compared with the store.", nil, nil),
 		drift:   prometheus.NewDesc("curfew_index_drift", "Leases that fall due within a minute and that the expiry index lacked; left out where it does not answer.", nil, nil),
 		members: prometheus.NewDesc("curfew_index_members", "Leases in the expiry index, due and in flight; left out where it does not answer.", nil, nil),
@@ -48,6 +58,7 @@ func newMetrics() *metrics {
 	// What has not happened yet is 0, so that the first time is a rise.
 	for _, fate := range []string{retried, parked} {
 		m.failures.WithLabelValues(fate)
+		m.unrotated.WithLabelValues(fate)
 	}
 	for _, stage := range []string{disabled, gone} {
 		m.lag.WithLabelValues(stage)
@@ -87,6 +98,19 @@ func (m *metrics) Failed(l *lease.Lease) {
 		fate = parked
 	}
 	m.failures.WithLabelValues(fate).Inc()
+}
+
+// Rotated implements [revoker.Observer].
+func (m *metrics) Rotated(_ engine.Rotation, err error) {
+	if err == nil {
+		m.rotations.Inc()
+		return
+	}
+	fate := retried
+	if engine.AsError(err).Parks() {
+		fate = parked
+	}
+	m.unrotated.WithLabelValues(fate).Inc()
 }
 
 // Compared implements [revoker.Observer].
@@ -131,7 +155,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 }
 
 func (m *metrics) own() []prometheus.Collector {
-	return []prometheus.Collector{m.revocations, m.failures, m.lag, m.repaired}
+	return []prometheus.Collector{m.revocations, m.failures, m.lag, m.repaired, m.rotations, m.unrotated}
 }
 
 var (

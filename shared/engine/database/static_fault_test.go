@@ -138,7 +138,7 @@ func TestStaticRotationKilledAtEachCallOfTheStore(t *testing.T) {
 			k := bare(t)
 			k.must(engine.Write, "static-roles/app", k.role())
 			survivor := k.process(k.fake, brief)
-			steps := 0
+			var steps int
 			for at := 1; ; at++ {
 				when := fmt.Sprintf("killed at call %d", at)
 				before := survivor.settles(when)
@@ -223,7 +223,7 @@ func TestStaticRotationCutAtEachMessage(t *testing.T) {
 				t.Parallel()
 				k := bare(t)
 				k.must(engine.Write, "static-roles/app", k.role())
-				messages := 0
+				var messages int
 				for at := int64(1); ; at++ {
 					when := fmt.Sprintf("cut at message %d", at)
 					before := k.settles(when)

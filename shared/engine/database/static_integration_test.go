@@ -20,12 +20,12 @@ import (
 )
 
 // eachKeeping runs a test with both kinds of admin (C4).
-func eachKeeping(t *testing.T, test func(t *testing.T, k *keeping)) {
+func eachKeeping(t *testing.T, test func(k *keeping)) {
 	t.Helper()
 	for _, kind := range testkit.AdminKinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			test(t, newKeeping(t, testkit.SharedPostgres(t).CreateAdmin(t, kind)))
+			test(newKeeping(t, testkit.SharedPostgres(t).CreateAdmin(t, kind)))
 		})
 	}
 }
@@ -33,15 +33,15 @@ func eachKeeping(t *testing.T, test func(t *testing.T, k *keeping)) {
 // The way of a static role, in the shapes of stock servers.
 func TestStaticRole(t *testing.T) {
 	t.Parallel()
-	eachKeeping(t, func(t *testing.T, k *keeping) {
+	eachKeeping(t, func(k *keeping) {
 		k.refused(engine.NotFound, engine.List, "static-roles", nil)
 		k.refused(engine.Invalid, engine.Read, "static-creds/app", nil, "unknown role: app")
 		k.refused(engine.Invalid, engine.Write, "rotate-role/app", nil, "no static role found for role name")
 		if r := k.must(engine.Write, "static-roles/app", k.role()); r != nil {
-			t.Errorf("write says %+v, want nothing", r)
+			k.tb.Errorf("write says %+v, want nothing", r)
 		}
 		if k.takes(k.first) {
-			t.Error("the password that people set still works")
+			k.tb.Error("the password that people set still works")
 		}
 		first := k.served()
 		read := k.must(engine.Read, "static-roles/app", nil).Data
@@ -51,52 +51,52 @@ func TestStaticRole(t *testing.T) {
 			"credential_type": "password", "last_vault_rotation": s.LastRotation.UTC(), "next_vault_rotation": s.next().UTC(),
 		}
 		if !reflect.DeepEqual(read, want) {
-			t.Errorf("read\n%v, want\n%v", read, want)
+			k.tb.Errorf("read\n%v, want\n%v", read, want)
 		}
 		creds := k.must(engine.Read, "static-creds/app", nil).Data
 		if ttl, _ := creds["ttl"].(int64); ttl < 3500 || ttl > 3600 || creds["username"] != k.account || creds["rotation_period"] != int64(3600) ||
 			creds["last_vault_rotation"] != s.LastRotation.UTC() || len(creds) != 5 {
-			t.Errorf("static-creds without its password: %v, %v", creds["ttl"], creds["last_vault_rotation"])
+			k.tb.Errorf("static-creds without its password: %v, %v", creds["ttl"], creds["last_vault_rotation"])
 		}
 		if keys := k.must(engine.List, "static-roles", nil).Data["keys"]; !reflect.DeepEqual(keys, []string{"app"}) {
-			t.Errorf("list says %v", keys)
+			k.tb.Errorf("list says %v", keys)
 		}
 
 		if r := k.must(engine.Write, "rotate-role/app", nil); r != nil {
-			t.Errorf("rotate-role says %+v, want nothing", r)
+			k.tb.Errorf("rotate-role says %+v, want nothing", r)
 		}
 		second := k.served()
 		if second == first || k.takes(first) {
-			t.Error("rotate-role left the old password")
+			k.tb.Error("rotate-role left the old password")
 		}
 		if done, err := k.run(0); done != 0 || err != nil {
-			t.Errorf("%d rotated before it was due, %v", done, err)
+			k.tb.Errorf("%d rotated before it was due, %v", done, err)
 		}
 		k.age(time.Hour)
 		if done, err := k.run(0); done != 1 || err != nil {
-			t.Errorf("%d rotated when it was due, %v", done, err)
+			k.tb.Errorf("%d rotated when it was due, %v", done, err)
 		}
 		third := k.served()
 		if third == second || k.takes(second) {
-			t.Error("the automatic rotation left the old password")
+			k.tb.Error("the automatic rotation left the old password")
 		}
 		if n := k.count(event.AccountRotated); n != 3 {
-			t.Errorf("%d rotations on record, want 3", n)
+			k.tb.Errorf("%d rotations on record, want 3", n)
 		}
 
 		// Editing touches no target.
 		k.must(engine.Write, "static-roles/app", map[string]any{"rotation_period": 7200, "username": k.account})
 		if got := k.must(engine.Read, "static-roles/app", nil).Data["rotation_period"]; got != int64(7200) || k.served() != third {
-			t.Errorf("after an edit the period is %v", got)
+			k.tb.Errorf("after an edit the period is %v", got)
 		}
 		k.must(engine.Delete, "static-roles/app", nil)
 		k.must(engine.Delete, "static-roles/app", nil) // again is success
 		k.refused(engine.NotFound, engine.Read, "static-roles/app", nil)
 		if !k.takes(third) {
-			t.Error("the account of a deleted role was changed")
+			k.tb.Error("the account of a deleted role was changed")
 		}
 		if done, err := k.run(48 * time.Hour); done != 0 || err != nil {
-			t.Errorf("%d rotations after the deletion, %v", done, err)
+			k.tb.Errorf("%d rotations after the deletion, %v", done, err)
 		}
 		// The account is free again.
 		k.must(engine.Write, "static-roles/app", k.role())
@@ -183,10 +183,10 @@ func TestStaticRotationsByHandAtOnce(t *testing.T) {
 
 func TestStaticRoleRefused(t *testing.T) {
 	t.Parallel()
-	eachKeeping(t, func(t *testing.T, k *keeping) {
+	eachKeeping(t, func(k *keeping) {
 		issued := k.issue("good")
 		cluster := k.admin.Cluster()
-		cluster.Exec(t, "postgres", fmt.Sprintf(`CREATE ROLE "%s-old" LOGIN PASSWORD 'x' VALID UNTIL '2020-01-01'`, k.account))
+		cluster.Exec(k.tb, "postgres", fmt.Sprintf(`CREATE ROLE "%s-old" LOGIN PASSWORD 'x' VALID UNTIL '2020-01-01'`, k.account))
 		for _, c := range []struct {
 			data  map[string]any
 			kind  engine.Kind
@@ -214,13 +214,13 @@ func TestStaticRoleRefused(t *testing.T) {
 			{k.role("username", "curfew-owner-x"), engine.Invalid, []string{"Curfew's own making"}},
 		} {
 			k.refused(c.kind, engine.Write, "static-roles/app", c.data, c.texts...)
-			if s, _ := k.staticByName(t.Context(), mountID, "app"); s != nil {
-				t.Fatalf("%v was not refused", c.data)
+			if s, _ := k.staticByName(k.tb.Context(), mountID, "app"); s != nil {
+				k.tb.Fatalf("%v was not refused", c.data)
 			}
 		}
 		k.refused(engine.NotFound, engine.List, "static-roles", nil)
 		if !k.takes(k.first) {
-			t.Error("a refused role changed the password")
+			k.tb.Error("a refused role changed the password")
 		}
 		k.must(engine.Write, "config/db", k.config("allowed_roles", "other"))
 		k.refused(engine.Invalid, engine.Write, "static-roles/app", k.role(), `"app" is not an allowed role`)
@@ -238,7 +238,7 @@ func TestStaticRoleRefused(t *testing.T) {
 		k.refused(engine.UnsupportedOperation, engine.Write, "static-creds/app", nil)
 		k.refused(engine.UnsupportedOperation, engine.Read, "rotate-role/app", nil)
 		if k.served() != password {
-			t.Error("a refused write changed the password")
+			k.tb.Error("a refused write changed the password")
 		}
 		k.must(engine.Write, "config/db", k.config("allowed_roles", "other"))
 		k.refused(engine.Invalid, engine.Read, "static-creds/app", nil, `"app" is not an allowed role`)
@@ -309,19 +309,19 @@ func TestStaticRoleNamesTheMissingGrant(t *testing.T) {
 // rotation_statements run as they are written, alone in a session that is reset.
 func TestStaticRotationStatements(t *testing.T) {
 	t.Parallel()
-	eachKeeping(t, func(t *testing.T, k *keeping) {
+	eachKeeping(t, func(k *keeping) {
 		k.must(engine.Write, "static-roles/app", k.role("rotation_statements",
 			`SET work_mem = '1MB'; ALTER USER "{{username}}" WITH PASSWORD '{{password}}'; COMMENT ON ROLE "{{name}}" IS 'rotated'`))
 		k.served()
 		var comment string
-		if err := k.super(t.Context(), `SELECT shobj_description(oid, 'pg_authid') FROM pg_authid WHERE rolname = $1`, []any{k.account}, &comment); err != nil || comment != "rotated" {
-			t.Errorf("the comment is %q, %v", comment, err)
+		if err := k.super(k.tb.Context(), `SELECT shobj_description(oid, 'pg_authid') FROM pg_authid WHERE rolname = $1`, []any{k.account}, &comment); err != nil || comment != "rotated" {
+			k.tb.Errorf("the comment is %q, %v", comment, err)
 		}
 		k.must(engine.Write, "static-roles/app", map[string]any{"rotation_statements": `ALTER ROLE "{{name}}" PASSWORD '{{password}}'; GRANT no_such TO "{{name}}"`})
 		before := k.served()
 		k.refused(engine.Refused, engine.Write, "rotate-role/app", nil, "rotation_statements: statement 2", "42704")
 		if k.served() != before {
-			t.Error("half of the statements were carried out")
+			k.tb.Error("half of the statements were carried out")
 		}
 	})
 }

@@ -74,16 +74,16 @@ func (e *Engine) rotateStatic(ctx context.Context, s *storedStatic, r rotation) 
 }
 
 func (e *Engine) attempt(ctx context.Context, s *storedStatic, r rotation, connection *string) (done bool, err error) {
-	if r.allowed != nil {
-		if err := r.allowed(ctx); err != nil {
-			return false, err
-		}
-	}
 	c, err := e.mustConnection(ctx, s.MountID, s.DBName)
 	if err != nil {
 		return false, err
 	}
 	*connection = c.revision()
+	if r.allowed != nil {
+		if err := r.allowed(ctx); err != nil {
+			return false, err
+		}
+	}
 	err = e.use(ctx, c.entry.ID, func(o *opened, c *stored) error {
 		if err := s.moved(c); err != nil {
 			return err

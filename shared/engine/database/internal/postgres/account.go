@@ -210,7 +210,7 @@ func (d *dialer) servers() []*pgconn.Config {
 
 // byPassword are the ways of authentication in which the server looks at the
 // password. A server that lets everybody in proves nothing.
-const byPassword = "scram-sha-256,md5,password"
+const byPassword = "scram-sha-256,md5,password" //nolint:gosec // names of methods, no credential
 
 // trial logs in to one server.
 func (d *dialer) trial(ctx context.Context, config *pgconn.Config, account string, password secret.Value) (v Verdict, standby bool, err error) {
