@@ -34,5 +34,5 @@
 // # Who calls
 //
 // The issuer (Handle, Plan, Create, Renew) and the revoker (Disable, Remove,
-// the Sweeper). The suite is package enginetest.
+// the Sweeper, the Rotator). The suite is package enginetest.
 package engine

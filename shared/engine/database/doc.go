@@ -7,7 +7,9 @@
 //	creds/<role>        a credential (Plan; the issuer makes its lease)
 //	rotate-root/<name>  a new password for the connection's admin user
 //	reset/<name>        new sessions
-//	static-roles        none: an empty list
+//	static-roles/<name> an account that people made, whose password is kept
+//	static-creds/<name> its password
+//	rotate-role/<name>  a new one at once
 //
 // # What is kept where
 //
@@ -17,6 +19,10 @@
 // entry, which survives edits: leases bear it as their target and follow its
 // credentials, and a connection that is deleted and made anew is another one.
 // A lease bears everything else that its renewal and revocation need (A2).
+//
+// A static role is an entry with its passwords, sealed, and a second entry that
+// claims the account of the system for it. It names its connection, and outlives
+// it: the next one of that name which reaches the same system goes on.
 //
 // Sessions are kept in [postgres.Target]s, one for each connection in use. An
 // edit replaces the target; who uses the old one finishes on it.
@@ -37,6 +43,13 @@
 //   - B11: at every instant of a rotation the store holds each password that
 //     the target may have. One rotation at a time for an admin user of a
 //     system; a user that another connection needs is refused.
+//   - B11: the same for a static role, of which static-creds gives no password
+//     that is known not to work: while a rotation is open it is tried first.
+//     Dropping a password that the target was offered takes the target's
+//     refusal of the one and only offer. One rotation for each due time (the
+//     due time is looked at again under the account's lock, and the store
+//     compares revisions), none of the accounts that Curfew made or works as,
+//     one static role for an account of a system.
 //   - C6: the system identifier is recorded by the verification or, without
 //     one, at the first use, and is part of each lease's plan. A connection
 //     that reaches another system answers "target moved" for older leases.
@@ -72,6 +85,16 @@
 //	username_template                    needs {{.Mark}}, and its names are proved to
 //	                                     fit; no conditions, loops, variables
 //	password_policy that is missing      400 at creds; there 500
+//	rotation_schedule, rotation_window,  400; there accepted, the last with a
+//	  a password of one's own              licence
+//	static role of an account that       400; there accepted
+//	  another has, or of an admin user
+//	write of a static role without       keeps it; there refused
+//	  username
+//	config/<name> deleted while static   200 with a warning for each; there 204
+//	  roles use it
+//	unknown connection or role not       400 instead of 500, same text
+//	  allowed (static-creds)
 //	plugin_version,                      400; there accepted
 //	  root_rotation_statements
 //
@@ -87,6 +110,10 @@
 //	mark was replaced by  Conflict; any other error of SetMark may hide that it was
 //	  another               set: read it
 //	target moved          Refused until the connection points back (C6)
+//	process dies during   static-creds tries current and pending; the next look of a
+//	  a static rotation     revoker takes the pending one up again
+//	somebody else changes Conflict from static-creds while a rotation is open, else
+//	  the password          not noticed; the next rotation mends it
 //	process dies during   the next login tries current and pending password; the
 //	  rotate-root         next rotation carries on with the pending one
 //	credential deleted    cannot happen while a lease needs it

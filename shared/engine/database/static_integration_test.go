@@ -446,3 +446,47 @@ func TestStaticRoleOfATargetThatIsAway(t *testing.T) {
 		t.Errorf("the event of the failure says %+v", failed)
 	}
 }
+
+// Where Curfew may not log in as the account, the answer to the COMMIT is the
+// proof; a rotation that broke off is not guessed about, and ended by the next.
+func TestStaticRoleThatCurfewMayNotTry(t *testing.T) {
+	t.Parallel()
+	cluster := testkit.Postgres(t)
+	k := newKeeping(t, cluster.CreateAdmin(t, testkit.CreateRoleAdmin))
+	var file string
+	if err := k.super(t.Context(), `SELECT current_setting('hba_file')`, nil, &file); err != nil {
+		t.Fatal(err)
+	}
+	hba := func(method string) {
+		t.Helper()
+		cluster.Exec(t, "postgres", fmt.Sprintf(
+			`COPY (SELECT unnest(ARRAY['host all "%s" all %s', 'host all all all scram-sha-256', 'local all all scram-sha-256'])) TO '%s'`, k.account, method, file))
+		cluster.Exec(t, "postgres", `SELECT pg_reload_conf()`)
+	}
+	tried := func() error {
+		conn, err := k.connect(t.Context(), k.account, k.first)
+		if err == nil {
+			_ = conn.Close(t.Context())
+		}
+		return err
+	}
+	hba("reject")
+	for end := time.Now().Add(soon); tried() == nil && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	k.must(engine.Write, "static-roles/app", k.role())
+	k.must(engine.Write, "rotate-role/app", nil)
+	if _, _, err := k.pendStatic(t.Context(), k.static().ID, rotation{by: lease.Actor{Name: "died"}}); err != nil {
+		t.Fatal(err)
+	}
+	k.refused(engine.Conflict, engine.Read, "static-creds/app", nil, "pg_hba.conf")
+	k.must(engine.Write, "rotate-role/app", nil)
+	given, _ := k.must(engine.Read, "static-creds/app", nil).Data["password"].(string)
+	hba("scram-sha-256")
+	for end := time.Now().Add(soon); strings.Contains(fmt.Sprint(tried()), "28000") && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if !k.takes(given) || given != k.served() {
+		t.Error("the password that was served does not work")
+	}
+}

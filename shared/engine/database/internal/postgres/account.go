@@ -167,8 +167,7 @@ func (t *Target) TryAccount(ctx context.Context, account string, password secret
 			away = err
 		case v == Accepted && !standby:
 			return Accepted, nil
-		case v == Accepted: // it may lag behind
-			away = cmp.Or(away, error(&engine.Error{Kind: engine.Unreachable, Message: "only standbys of the target answer"}))
+		case v == Accepted: // it may lag behind, and the primary is another
 		case v == WrongPassword:
 			refused = true
 		default:
@@ -178,10 +177,12 @@ func (t *Target) TryAccount(ctx context.Context, account string, password secret
 	switch {
 	case away != nil:
 		return Unproved, away
-	case refused && !unproved:
+	case unproved:
+		return Unproved, nil
+	case refused:
 		return WrongPassword, nil
 	}
-	return Unproved, nil
+	return Unproved, &engine.Error{Kind: engine.Unreachable, Message: "only standbys of the target answer"}
 }
 
 // servers are the configurations of each server that the URL names.

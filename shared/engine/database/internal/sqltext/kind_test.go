@@ -65,6 +65,15 @@ func TestKinds(t *testing.T) {
 		{sqltext.RotateRoot, `ALTER ROLE "{{username}}" VALID UNTIL 'infinity'`, "no statement sets {{password}}"},
 		{sqltext.RotateRoot, `SELECT '{{expiration}}', '{{password}}'`, "{{expiration}} has no value in root_rotation_statements"},
 		{sqltext.RotateRoot, `DROP ROLE "{{name}}"; SELECT '{{password}}'`, "belongs to revocation_statements"},
+
+		{sqltext.Rotation, ``, accepted},
+		{sqltext.Rotation, `ALTER USER "{{username}}" WITH PASSWORD '{{password}}'; COMMENT ON ROLE "{{name}}" IS 'rotated'`, accepted},
+		{sqltext.Rotation, `SELECT set_password('{{name}}', '{{password}}')`, accepted},
+		{sqltext.Rotation, `ALTER ROLE "{{name}}" NOLOGIN`, "no statement sets {{password}}"},
+		{sqltext.Rotation, `ALTER ROLE "{{name}}" PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`, "{{expiration}} has no value in rotation_statements"},
+		{sqltext.Rotation, `DROP ROLE "{{name}}"; SELECT '{{password}}'`, "belongs to revocation_statements"},
+		{sqltext.Rotation, `CREATE ROLE "{{name}}" PASSWORD '{{password}}'`, "belongs to creation_statements"},
+		{sqltext.Rotation, `ALTER ROLE "{{name}}" RENAME TO x; SELECT '{{password}}'`, "renaming"},
 	} {
 		_, err := sqltext.Parse(tc.kind, tc.sql)
 		if tc.want == accepted {
