@@ -86,11 +86,11 @@ func TestNoSecretIsWritten(t *testing.T) {
 	target.staticAccount(t, "billing", "of-the-people-who-made-it")
 	_, err = c.write("database/static-roles/billing", map[string]any{"db_name": "db", "username": "billing", "rotation_period": "1h"})
 	must(t, err, "write a static role")
-	static, _ := staticCreds(t, c, "database/static-creds/billing")
+	static, _ := staticCreds(t, c)
 	keep(static)
 	_, err = c.write("database/rotate-role/billing", nil)
 	must(t, err, "rotate the static role")
-	static, _ = staticCreds(t, c, "database/static-creds/billing")
+	static, _ = staticCreds(t, c)
 	secrets["second password of a static role"] = static.password
 	must(t, c.revokeToken(token.Token), "revoke the token")
 	only(t, target, "v-", hang)

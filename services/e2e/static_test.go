@@ -21,11 +21,12 @@ func (t *target) staticAccount(tb testing.TB, name, password string) credential 
 	return credential{user: name, password: password}
 }
 
-// staticCreds reads a static credential, and when it was rotated.
-func staticCreds(tb testing.TB, c client, path string) (cred credential, rotated string) {
+// staticCreds reads the static credential of the role billing, and when it was
+// rotated.
+func staticCreds(tb testing.TB, c client) (cred credential, rotated string) {
 	tb.Helper()
-	a, err := c.read(path)
-	must(tb, err, "read "+path)
+	a, err := c.read("database/static-creds/billing")
+	must(tb, err, "read the static credential")
 	if a.LeaseID != "" || a.Renewable {
 		tb.Errorf("a static credential has the lease %q", a.LeaseID)
 	}
@@ -68,11 +69,11 @@ func TestStaticRole(t *testing.T) {
 			want(t, "the list", fmt.Sprint(list.keys()), "[billing]")
 
 			// On its own, more than once.
-			cred, at := staticCreds(t, c, "database/static-creds/billing")
+			cred, at := staticCreds(t, c)
 			for range 2 {
 				before, rotated := cred, at
 				eventually(t, hang, func() error {
-					if cred, at = staticCreds(t, c, "database/static-creds/billing"); at == rotated {
+					if cred, at = staticCreds(t, c); at == rotated {
 						return errors.New("the password is not rotated")
 					}
 					return nil
@@ -83,13 +84,13 @@ func TestStaticRole(t *testing.T) {
 				works("the password before", before, false)
 			}
 			put("database/static-roles/billing", map[string]any{"username": "billing", "rotation_period": 3600})
-			cred, at = staticCreds(t, c, "database/static-creds/billing")
+			cred, at = staticCreds(t, c)
 			works("the password that is served", cred, true)
 
 			// By hand, and by the command.
 			put("database/rotate-role/billing", nil)
 			before := cred
-			cred, _ = staticCreds(t, c, "database/static-creds/billing")
+			cred, _ = staticCreds(t, c)
 			works("the password before rotate-role", before, false)
 			works("the password after rotate-role", cred, true)
 			out, code := s.run(t, "read", "-field=password", "database/static-creds/billing")
@@ -98,7 +99,7 @@ func TestStaticRole(t *testing.T) {
 
 			s.kill(t)
 			s.start(t)
-			after, _ := staticCreds(t, c, "database/static-creds/billing")
+			after, _ := staticCreds(t, c)
 			want(t, "the password is the same after a kill", after.password == cred.password, true)
 			works("the password after a kill", after, true)
 

@@ -207,9 +207,9 @@ func (s *staticRole) edited(by lease.Actor, op engine.Operation, reason string, 
 }
 
 // rotated is the event of a rotation; nothing in it is secret.
-func (s *staticRole) rotated(kind event.Type, by lease.Actor, reason string) *event.Event {
+func (s *staticRole) rotated(kind event.Type, by lease.Actor, reason, target string) *event.Event {
 	return &event.Event{Type: kind, Subject: s.path(), Data: event.Data{
-		Actor: by, Reason: reason, Mount: s.Mount, Role: s.Name, Account: s.Username, Path: s.path(),
+		Actor: by, Reason: reason, Mount: s.Mount, Role: s.Name, Target: target, Account: s.Username, Path: s.path(),
 	}}
 }
 
@@ -223,10 +223,10 @@ func (e *Engine) storeNow(ctx context.Context) (time.Time, error) {
 }
 
 // change is the new password as the target is to be told.
-func (s *staticRole) change(c *connection, password secret.Value, within time.Duration) postgres.NewPassword {
+func (s *staticRole) change(c *connection, password secret.Value, until time.Time) postgres.NewPassword {
 	return postgres.NewPassword{
 		Account: s.Username, Password: password, Statements: s.Statements,
-		Authentication: c.authentication(), Iterations: c.Iterations, Within: within,
+		Authentication: c.authentication(), Iterations: c.Iterations, Until: until,
 	}
 }
 

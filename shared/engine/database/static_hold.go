@@ -27,18 +27,19 @@ var errHeld = &engine.Error{
 
 // hold keeps apart what is done about one account of one system (B11). It waits
 // at most wait for whoever is at it. The lock outlives what is done, of which
-// nothing arrives in the target after its end.
-func (e *Engine) hold(ctx context.Context, s *staticRole, wait time.Duration, do func(context.Context) error) error {
+// nothing arrives in the target after until, by the local clock.
+func (e *Engine) hold(ctx context.Context, s *staticRole, wait time.Duration, do func(ctx context.Context, until time.Time) error) error {
 	name, owner := rotationLock(s.SystemID, s.Username), rand.Text()
-	until := e.clock.Now().Add(wait)
+	giveUp := e.clock.Now().Add(wait)
 	for {
+		until := e.clock.Now().Add(e.cfg.Static) // from before the lock is asked for
 		l, ok, err := e.store.Acquire(ctx, name, owner, e.cfg.Static+e.cfg.Static/2)
 		if err != nil {
 			return storeError("lock rotation", err)
 		}
 		if ok {
 			held, cancel := context.WithTimeout(ctx, e.cfg.Static)
-			err = do(held)
+			err = do(held, until)
 			cancel()
 			releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarking)
 			defer cancel()
@@ -47,22 +48,13 @@ func (e *Engine) hold(ctx context.Context, s *staticRole, wait time.Duration, do
 			}
 			return err
 		}
-		if !e.clock.Now().Before(until) {
+		if !e.clock.Now().Before(giveUp) {
 			return errHeld
 		}
 		if !e.rest(ctx, holdAgain) {
 			return errHeld
 		}
 	}
-}
-
-// remaining is how much of the time for an attempt is left.
-func (e *Engine) remaining(ctx context.Context) time.Duration {
-	until, ok := ctx.Deadline()
-	if !ok {
-		return e.cfg.Static
-	}
-	return until.Sub(e.clock.Now())
 }
 
 // rest waits; false if ctx ended first.

@@ -323,6 +323,18 @@ func TestStaticRotationStatements(t *testing.T) {
 		if k.served() != before {
 			k.tb.Error("half of the statements were carried out")
 		}
+		// B10: with password_authentication=password the server hashes.
+		k.admin.Cluster().Exec(k.tb, k.admin.Database, fmt.Sprintf(`CREATE FUNCTION give(who text, what text) RETURNS void LANGUAGE plpgsql AS
+			$$ BEGIN EXECUTE format('ALTER ROLE %%I PASSWORD %%L', who, what); END $$`))
+		k.must(engine.Write, "config/db", k.config("password_authentication", "password"))
+		k.must(engine.Write, "static-roles/app", map[string]any{"rotation_statements": `SELECT give('{{name}}', '{{password}}')`})
+		k.must(engine.Write, "rotate-role/app", nil)
+		if k.served() == before {
+			k.tb.Error("the statement did not set the password")
+		}
+		k.must(engine.Write, "static-roles/app", map[string]any{"rotation_statements": ""})
+		k.must(engine.Write, "rotate-role/app", nil)
+		k.served()
 	})
 }
 
@@ -379,7 +391,7 @@ func TestDisabledMountForgetsStaticRoles(t *testing.T) {
 	password := k.served()
 	s := k.static()
 	// While somebody rotates it waits.
-	err := k.hold(t.Context(), &s.staticRole, 0, func(ctx context.Context) error {
+	err := k.hold(t.Context(), &s.staticRole, 0, func(ctx context.Context, _ time.Time) error {
 		if err := k.Disabled(ctx, mountID); engine.AsError(err).Kind != engine.Conflict {
 			t.Errorf("disabled in the middle of a rotation: %v", err)
 		}

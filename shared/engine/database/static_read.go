@@ -124,7 +124,7 @@ func (e *Engine) inForce(ctx context.Context, r *engine.Request, c *stored, s *s
 		for range tries {
 			var settled bool
 			var err error
-			if password, settled, err = e.which(ctx, o, s, r); err != nil || settled {
+			if password, settled, err = e.which(ctx, o, c, s, r); err != nil || settled {
 				return err
 			}
 			// The target was changed between the two looks, or the store since.
@@ -144,7 +144,9 @@ func (e *Engine) inForce(ctx context.Context, r *engine.Request, c *stored, s *s
 
 // which tries the passwords of a role whose rotation is open; settled is false
 // where neither works. s becomes the role as it is then.
-func (e *Engine) which(ctx context.Context, o *opened, s *storedStatic, r *engine.Request) (password secret.Value, settled bool, err error) {
+func (e *Engine) which(
+	ctx context.Context, o *opened, c *stored, s *storedStatic, r *engine.Request,
+) (password secret.Value, settled bool, err error) {
 	current, pending, err := e.staticPasswords(&s.staticRole)
 	if err != nil {
 		return password, false, err
@@ -165,7 +167,7 @@ func (e *Engine) which(ctx context.Context, o *opened, s *storedStatic, r *engin
 		case verdict == postgres.WrongPassword:
 			continue
 		case candidate.Equal(pending):
-			if err := e.promoteStatic(ctx, s.ID, pending, r.Actor, "found in force"); err != nil {
+			if err := e.promoteStatic(ctx, s.ID, pending, r.Actor, "found in force", c.entry.ID); err != nil {
 				return password, false, err
 			}
 			now, err := e.staticByID(ctx, s.ID)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
@@ -25,6 +26,7 @@ type rotation struct {
 	wait    time.Duration                   // for whoever is at the account
 	ifDue   bool                            // only if it still is
 	allowed func(ctx context.Context) error // asked before the target is touched
+	until   time.Time                       // local: when it ends, set under the account's lock
 }
 
 // rotateRole serves rotate-role/<name>.
@@ -88,7 +90,8 @@ func (e *Engine) attempt(ctx context.Context, s *storedStatic, r rotation, conne
 		if err := s.moved(c); err != nil {
 			return err
 		}
-		return e.hold(ctx, &s.staticRole, r.wait, func(ctx context.Context) (err error) {
+		return e.hold(ctx, &s.staticRole, r.wait, func(ctx context.Context, until time.Time) (err error) {
+			r.until = until
 			done, err = e.rotateHeld(ctx, o, c, s.ID, r)
 			return err
 		})
@@ -145,7 +148,7 @@ func (e *Engine) rotateHeld(ctx context.Context, o *opened, c *stored, id string
 func (e *Engine) force(
 	ctx context.Context, o *opened, c *stored, s *storedStatic, pending secret.Value, r rotation,
 ) (untouched bool, err error) {
-	if err := o.ChangePassword(ctx, s.change(&c.connection, pending, e.remaining(ctx))); err != nil { // (2)
+	if err := o.ChangePassword(ctx, s.change(&c.connection, pending, r.until)); err != nil { // (2)
 		kind := engine.AsError(err).Kind
 		return kind == engine.Refused || kind == engine.Invalid, err
 	}
@@ -160,7 +163,7 @@ func (e *Engine) force(
 	}
 	// Where the password does not decide logins from here, the answer to the
 	// COMMIT is the proof.
-	return false, e.promoteStatic(ctx, s.ID, pending, r.by, r.reason) // (4)
+	return false, e.promoteStatic(ctx, s.ID, pending, r.by, r.reason, c.entry.ID) // (4)
 }
 
 // pendStatic commits the new password before the target hears of it. One that is
@@ -194,7 +197,7 @@ func (e *Engine) pendStatic(ctx context.Context, id string, r rotation) (pending
 
 // promoteStatic makes the pending password the current one, unless somebody did
 // already.
-func (e *Engine) promoteStatic(ctx context.Context, id string, pending secret.Value, by lease.Actor, reason string) error {
+func (e *Engine) promoteStatic(ctx context.Context, id string, pending secret.Value, by lease.Actor, reason, target string) error {
 	now, err := e.storeNow(ctx)
 	if err != nil {
 		return err
@@ -205,7 +208,7 @@ func (e *Engine) promoteStatic(ctx context.Context, id string, pending secret.Va
 			return nil, err
 		}
 		s.Current, s.Pending, s.LastRotation, s.Failure = s.Pending, nil, now, staticFailure{}
-		return s.rotated(event.AccountRotated, by, reason), nil
+		return s.rotated(event.AccountRotated, by, reason, target), nil
 	})
 }
 
@@ -245,7 +248,8 @@ func (e *Engine) failStatic(ctx context.Context, r *storedStatic, by lease.Actor
 		err = e.editStatic(ctx, r.ID, func(s *storedStatic) (*event.Event, error) {
 			delay, parked := fate(failed, s.Failure.Attempts)
 			f := staticFailure{Attempts: s.Failure.Attempts + 1, Error: failed.Message, At: now, Connection: connection}
-			ev := s.rotated(event.AccountRotationFailed, by, "")
+			target, _, _ := strings.Cut(connection, ".")
+			ev := s.rotated(event.AccountRotationFailed, by, "", target)
 			if delay > 0 {
 				f.RetryAt = now.Add(delay)
 				ev.Data.NextTryAt = &f.RetryAt

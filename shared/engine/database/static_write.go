@@ -41,7 +41,7 @@ func (e *Engine) writeStatic(ctx context.Context, r *engine.Request, name string
 	if !c.allows(name) {
 		return nil, invalid(multi(fmt.Sprintf("%q is not an allowed role", name)))
 	}
-	if err := s.change(&c.connection, secret.Value{}, 0).Check(); err != nil {
+	if err := s.change(&c.connection, secret.Value{}, time.Time{}).Check(); err != nil {
 		return nil, invalid(err.Error())
 	}
 	if err := e.createStatic(ctx, r, c, s); err != nil {
@@ -124,7 +124,7 @@ func (e *Engine) updateStatic(ctx context.Context, r *engine.Request, s *storedS
 			return nil, err
 		}
 		if c != nil {
-			if err := s.change(&c.connection, secret.Value{}, 0).Check(); err != nil {
+			if err := s.change(&c.connection, secret.Value{}, time.Time{}).Check(); err != nil {
 				return nil, invalid(err.Error())
 			}
 		}
@@ -148,7 +148,7 @@ func (e *Engine) createStatic(ctx context.Context, r *engine.Request, c *stored,
 		if err := e.mayKeep(ctx, c, s.Username); err != nil {
 			return err
 		}
-		return e.hold(ctx, &s.staticRole, holdWait, func(ctx context.Context) error {
+		return e.hold(ctx, &s.staticRole, holdWait, func(ctx context.Context, until time.Time) error {
 			if err := s.holds(ctx, o); err != nil {
 				return err
 			}
@@ -156,7 +156,7 @@ func (e *Engine) createStatic(ctx context.Context, r *engine.Request, c *stored,
 			if err != nil {
 				return err
 			}
-			return e.firstRotation(ctx, o, c, s, pending, r)
+			return e.firstRotation(ctx, o, c, s, pending, r, until)
 		})
 	})
 }
@@ -216,9 +216,9 @@ func (e *Engine) claimed(ctx context.Context, s *storedStatic, cause error) erro
 }
 
 func (e *Engine) firstRotation(
-	ctx context.Context, o *opened, c *stored, s *storedStatic, pending secret.Value, r *engine.Request,
+	ctx context.Context, o *opened, c *stored, s *storedStatic, pending secret.Value, r *engine.Request, until time.Time,
 ) error {
-	untouched, err := e.force(ctx, o, c, s, pending, rotation{by: r.Actor, reason: "static role was made"})
+	untouched, err := e.force(ctx, o, c, s, pending, rotation{by: r.Actor, reason: "static role was made", until: until})
 	if err == nil {
 		return nil
 	}
@@ -259,7 +259,7 @@ func (e *Engine) deleteStatic(ctx context.Context, r *engine.Request, name strin
 		return nil, err
 	}
 	var warnings []string
-	err = e.hold(ctx, &s.staticRole, holdWait, func(ctx context.Context) error {
+	err = e.hold(ctx, &s.staticRole, holdWait, func(ctx context.Context, _ time.Time) error {
 		now, err := e.staticByID(ctx, s.ID)
 		if errors.Is(err, errNoStatic) {
 			return nil
@@ -286,7 +286,7 @@ func (e *Engine) releaseStatic(ctx context.Context, mountID string) error {
 		if err != nil {
 			return err
 		}
-		return e.hold(ctx, &s.staticRole, 0, func(ctx context.Context) error {
+		return e.hold(ctx, &s.staticRole, 0, func(ctx context.Context, _ time.Time) error {
 			return e.eraseStatic(ctx, s, lease.System(lease.ActorMount), engine.Delete, "mount was disabled")
 		})
 	})

@@ -46,8 +46,9 @@ type NewPassword struct {
 	Statements     []string
 	Authentication PasswordAuthentication
 	Iterations     int // 0: 4,096
-	// Within is how long it may take; after that the target refuses it.
-	Within time.Duration
+	// Until is when the attempt ends, by the local clock; after that the target
+	// refuses it.
+	Until time.Time
 }
 
 // Check reports what is wrong with it, before anything is stored.
@@ -109,7 +110,7 @@ func (n NewPassword) unit(script sqltext.Script) (unit, error) {
 
 // ChangePassword gives an account a new password (B11, step 2). After an error of
 // kind Refused it did not happen; after any other it may have. It does not happen
-// later than Within from now by the target's clock (B1).
+// after Until: the target's own clock decides (B1).
 func (t *Target) ChangePassword(ctx context.Context, n NewPassword) error {
 	script, err := n.compile()
 	if err != nil {
@@ -121,15 +122,17 @@ func (t *Target) ChangePassword(ctx context.Context, n NewPassword) error {
 	}
 	// B4: a role's own statements leave nothing behind in the session.
 	alone := script.Len() > 0
-	err = t.static.use(ctx, n.Within, func(ctx context.Context, l *link) error {
+	err = t.static.use(ctx, n.Until.Sub(t.clk.Now()), func(ctx context.Context, l *link) error {
 		_, now, err := t.sample(ctx, l)
 		if err != nil {
 			return err
 		}
+		// In this order: a pause in between makes the end come earlier.
+		left := n.Until.Sub(t.clk.Now())
 		tx := transaction{advisory: script.Conflicting(), alone: alone, last: func([]int) []string {
-			return []string{notAfter("the end of the rotation", now.Add(n.Within))}
+			return []string{notAfter("the end of the rotation", now.Add(left))}
 		}}
-		err = t.step(ctx, l, tx, n.Within, u)
+		err = t.step(ctx, l, tx, left, u)
 		if alone && !lost(err) {
 			if _, resetting := l.run(ctx, "DISCARD ALL"); resetting != nil {
 				l.close(ctx) // whether the password was changed is decided already

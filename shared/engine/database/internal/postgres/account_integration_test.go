@@ -89,7 +89,7 @@ func TestTryAccountBesideAStandby(t *testing.T) {
 			standby.Port(), primary.Port(), admin.Database)
 	})
 	standby.Exec(t, "postgres", `SELECT pg_wal_replay_pause()`)
-	change := postgres.NewPassword{Account: "app", Password: secretOf("after"), Within: 10 * time.Second}
+	change := postgres.NewPassword{Account: "app", Password: secretOf("after"), Until: time.Now().Add(10 * time.Second)}
 	if err := both.ChangePassword(t.Context(), change); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestChangePasswordIsFenced(t *testing.T) {
 	account := "app-" + w.admin.User
 	w.people(account, "before")
 	change := postgres.NewPassword{
-		Account: account, Password: secretOf("after"), Within: 300 * time.Millisecond,
+		Account: account, Password: secretOf("after"), Until: time.Now().Add(300 * time.Millisecond),
 		Statements: []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'; DO $$ BEGIN PERFORM pg_sleep(0.25); END $$; DO $$ BEGIN PERFORM pg_sleep(0.25); END $$`},
 	}
 	if err := w.ChangePassword(t.Context(), change); err == nil {
