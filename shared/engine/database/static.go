@@ -9,6 +9,7 @@ import (
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
+	"github.com/curfew-project/curfew/shared/engine/database/internal/scram"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -226,7 +227,9 @@ func (e *Engine) storeNow(ctx context.Context) (time.Time, error) {
 func (s *staticRole) change(c *connection, password secret.Value, until time.Time) postgres.NewPassword {
 	return postgres.NewPassword{
 		Account: s.Username, Password: password, Statements: s.Statements,
-		Authentication: c.authentication(), Iterations: c.Iterations, Until: until,
+		Authentication: c.authentication(), Until: until,
+		// It is done rarely: there is nothing to save by fewer (B10).
+		Iterations: max(c.Iterations, scram.DefaultIterations),
 	}
 }
 

@@ -166,12 +166,21 @@ func (e *Engine) force(
 	return false, e.promoteStatic(ctx, s.ID, pending, r.by, r.reason, c.entry.ID) // (4)
 }
 
+// drawStatic makes a password for a static role.
+func drawStatic() (secret.Value, error) {
+	text, err := scram.Password(rand.Reader, scram.DefaultLength)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("make password: %w", err)
+	}
+	return secret.New(text), nil
+}
+
 // pendStatic commits the new password before the target hears of it. One that is
 // left over is taken up again: the target may have it. fresh: it was made now.
 func (e *Engine) pendStatic(ctx context.Context, id string, r rotation) (pending secret.Value, fresh bool, err error) {
-	text, err := scram.Password(rand.Reader, scram.DefaultLength)
+	drawn, err := drawStatic()
 	if err != nil {
-		return pending, false, fmt.Errorf("make password: %w", err)
+		return pending, false, err
 	}
 	now, err := e.storeNow(ctx)
 	if err != nil {
@@ -185,7 +194,7 @@ func (e *Engine) pendStatic(ctx context.Context, id string, r rotation) (pending
 			return nil, err
 		}
 		if fresh = pending.Empty(); fresh {
-			reason, pending = "rotation begun", secret.New(text)
+			reason, pending = "rotation begun", drawn
 			if s.Pending, err = e.sealStatic(&s.staticRole, pending); err != nil {
 				return nil, err
 			}

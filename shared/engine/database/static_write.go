@@ -2,14 +2,12 @@ package database
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
-	"github.com/curfew-project/curfew/shared/engine/database/internal/scram"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -164,11 +162,9 @@ func (e *Engine) createStatic(ctx context.Context, r *engine.Request, c *stored,
 // insertStatic commits the role, the claim on its account, and the password
 // that is to come.
 func (e *Engine) insertStatic(ctx context.Context, r *engine.Request, s *storedStatic) (pending secret.Value, err error) {
-	text, err := scram.Password(rand.Reader, scram.DefaultLength)
-	if err != nil {
-		return pending, fmt.Errorf("make password: %w", err)
+	if pending, err = drawStatic(); err != nil {
+		return pending, err
 	}
-	pending = secret.New(text)
 	if s.Pending, err = e.sealStatic(&s.staticRole, pending); err != nil {
 		return pending, err
 	}
