@@ -26,6 +26,12 @@ type proxy struct {
 	heard bool         // the server carries it out
 	dead  bool         // and nobody gets through afterwards
 
+	// hold keeps back the message that holds a text until it is closed; held and
+	// answered say how far it came.
+	hold           chan struct{}
+	holds          string
+	held, answered atomic.Bool
+
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	wg    sync.WaitGroup
@@ -91,6 +97,14 @@ func (p *proxy) request(b []byte, swallow *atomic.Bool) verdict {
 	case n == p.cutAt:
 		swallow.Store(true)
 	}
+	cancels := len(b) == 16 && bytes.Equal(b[4:8], []byte{0x04, 0xd2, 0x16, 0x2e})
+	if p.hold != nil && cancels {
+		return hangUp // the way is as it is for the message that is kept back
+	}
+	if p.hold != nil && bytes.Contains(b, []byte(p.holds)) {
+		p.held.Store(true)
+		<-p.hold
+	}
 	writes := bytes.Contains(b, []byte("CREATE ROLE")) || bytes.Contains(b, []byte("COMMENT ON ROLE"))
 	if writes && bytes.Contains(b, []byte("COMMIT")) && p.lose.CompareAndSwap(true, false) {
 		swallow.Store(true)
@@ -101,6 +115,9 @@ func (p *proxy) request(b []byte, swallow *atomic.Bool) verdict {
 // answer drops what the server says until it is ready for the next query: the
 // commit is done then. The client hears that the connection broke.
 func (p *proxy) answer(b []byte, swallow *atomic.Bool) verdict {
+	if p.held.Load() {
+		p.answered.Store(true)
+	}
 	switch {
 	case !swallow.Load():
 		return pass

@@ -294,6 +294,39 @@ func TestStaticRotationIsRefusedAfterItsEnd(t *testing.T) {
 	k.settles("after the lock")
 }
 
+// A change that the network kept back until the attempt had ended is refused by the
+// target's own clock (B1): others may have rotated since.
+func TestStaticRotationThatArrivesLateIsRefused(t *testing.T) {
+	t.Parallel()
+	k := bare(t)
+	k.must(engine.Write, "static-roles/app", k.role())
+	before := k.served()
+	through := newProxy(t, fmt.Sprintf("%s:%d", k.admin.Cluster().Host(), k.admin.Cluster().Port()))
+	through.hold, through.holds = make(chan struct{}), "the end of the rotation"
+	release := sync.OnceFunc(func() { close(through.hold) })
+	defer release()
+	if _, err := k.by(through).ask(engine.Write, "rotate-role/app", nil); err == nil || !through.held.Load() {
+		t.Fatalf("the change was not kept back: %v", err)
+	}
+	_, pending, err := k.staticPasswords(&k.static().staticRole)
+	if err != nil || pending.Empty() {
+		t.Fatalf("nothing is pending: %v", err)
+	}
+	through.answered.Store(false)
+	release()
+	for end := time.Now().Add(soon); !through.answered.Load(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the server did not get what was kept back")
+		}
+	}
+	if k.takes(pending.Reveal()) || !k.takes(before) {
+		t.Error("a change arrived after its end")
+	}
+	if k.settles("afterwards") != pending.Reveal() {
+		t.Error("the pending password was not taken up again")
+	}
+}
+
 // A password that somebody else changed is never served as if it worked once a
 // rotation has noticed, and the next rotation mends it.
 func TestStaticRoleChangedByOthers(t *testing.T) {
