@@ -327,6 +327,31 @@ func TestStaticRotationThatArrivesLateIsRefused(t *testing.T) {
 	}
 }
 
+// A refusal says nothing about what an earlier attempt did: the password that was
+// left over then is kept, and found to be the one in force.
+func TestStaticRotationRefusedAfterOneThatBrokeOff(t *testing.T) {
+	t.Parallel()
+	k := bare(t)
+	k.must(engine.Write, "static-roles/app", k.role())
+	before := k.served()
+	pending, _, err := k.pendStatic(t.Context(), k.static().ID, rotation{by: lease.Actor{Name: "died"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := k.admin.Cluster()
+	cluster.Exec(t, "postgres", fmt.Sprintf(`ALTER ROLE %q PASSWORD '%s'`, k.account, pending.Reveal()))
+	k.must(engine.Write, "static-roles/app", map[string]any{
+		"rotation_statements": `ALTER ROLE "{{name}}" PASSWORD '{{password}}'; GRANT no_such TO "{{name}}"`,
+	})
+	k.refused(engine.Refused, engine.Write, "rotate-role/app", nil, "retries will continue in the background", "42704")
+	if got := k.served(); got == before || got != pending.Reveal() {
+		t.Error("the password in force was lost")
+	}
+	if n := k.count(event.AccountRotated); n != 2 {
+		t.Errorf("%d rotations on record, want 2", n)
+	}
+}
+
 // A password that somebody else changed is never served as if it worked once a
 // rotation has noticed, and the next rotation mends it.
 func TestStaticRoleChangedByOthers(t *testing.T) {

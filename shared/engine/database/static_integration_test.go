@@ -144,6 +144,10 @@ func TestStaticRotationHappensOnce(t *testing.T) {
 		if done.Load() != 1 {
 			t.Errorf("round %d: %d rotations of one due time", round, done.Load())
 		}
+		// Who listed it before, and comes when the account is free again.
+		if again, err := processes[1].Rotate(t.Context(), engine.Rotation{ID: k.static().ID}, nil); again || err != nil {
+			t.Errorf("round %d: it was rotated once more, %v", round, err)
+		}
 		k.served()
 	}
 	if n := k.count(event.AccountRotated); n != 4 {
