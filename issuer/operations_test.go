@@ -204,3 +204,53 @@ func TestForceWhenTheStoreFails(t *testing.T) {
 	data := w.ok(w.do("GET", "sys/leases/operations/"+entries[0].Key, ""), 200).envelope(t).Data
 	w.counted(data, 1, 1, 0, 0, 0)
 }
+
+// Operations are listed by pages.
+func TestOperationsByPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok(w.do("LIST", "sys/leases/operations", ""), 404)
+	const all = 5
+	for range all {
+		w.ok(w.do("PUT", "sys/leases/revoke-prefix/none", `{"sync":false}`), 202)
+	}
+	seen, after := map[any]bool{}, ""
+	for {
+		r := w.do("LIST", "sys/leases/operations?limit=2&after="+after, "")
+		if r.code == 404 {
+			break
+		}
+		keys := w.ok(r, 200).envelope(t).Data["keys"].([]any)
+		if len(keys) > 2 {
+			t.Fatalf("a page of %d", len(keys))
+		}
+		for _, key := range keys {
+			seen[key], after = true, key.(string)
+		}
+	}
+	if len(seen) != all {
+		t.Errorf("%d operations were listed, want %d", len(seen), all)
+	}
+}
+
+// Where the store does not answer, a preview or an operation is an error, never
+// a count.
+func TestCountsWhenTheStoreFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.creds()
+	r := w.ok(w.do("PUT", "sys/leases/revoke-prefix/database", `{"sync":false}`), 202)
+	at := strings.TrimPrefix(r.header.Get("Location"), "/v1/")
+	for _, method := range []string{"Find", "Now", "Entry"} {
+		w.store.Break(storetest.Fault{Method: method})
+		for path, reads := range map[string]string{
+			"sys/leases/preview/database": "Find Now", at: "Find Entry", "sys/leases?type=irrevocable": "Find", "sys/leases/count?type=irrevocable": "Find",
+		} {
+			if got := w.do("GET", path, ""); got.code < 500 && strings.Contains(reads, method) {
+				t.Errorf("%s without %s: %d %s", path, method, got.code, got.body)
+			}
+		}
+		w.store.Break()
+	}
+	w.ok(w.do("GET", at, ""), 200)
+}

@@ -144,3 +144,52 @@ func TestBarrierStaysWhileOpen(t *testing.T) {
 		}
 	})
 }
+
+// A4: where the caller of a revocation died while it listed, the sweep counts
+// also what it had begun and has ended since, and not what had ended before.
+func TestBarrierCountsWhatItsCallerBegan(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fake := storetest.NewFake(clock.System{})
+		apply := func(id lease.ID, do lease.Action) {
+			o := fake.Apply(t.Context(), store.Transition{Change: lease.Change{
+				ID: id, Version: lease.AnyVersion, Key: lease.RandomBase62(8), By: lease.System("tester"), Do: do,
+			}})[0]
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+		}
+		begin := func() lease.ID {
+			id := lease.NewID("database/creds/a")
+			apply(id, lease.Begin{Grace: time.Hour, Lease: lease.Lease{Kind: lease.Secret, MountID: "m", Mount: "database/", TTL: time.Hour}})
+			apply(id, lease.Activate{})
+			return id
+		}
+		end := func(id lease.ID) {
+			apply(id, lease.Revoke{If: lease.Always})
+			apply(id, lease.Finish{To: lease.Revoked})
+		}
+		before, begun, failing := begin(), begin(), begin()
+		begin() // and what nobody has begun to revoke
+		end(before)
+		time.Sleep(time.Second)
+		if _, err := fake.Raise(t.Context(), store.Barrier{Operation: "op", Prefix: "database/creds/"}); err != nil {
+			t.Fatal(err)
+		}
+		end(begun)
+		apply(failing, lease.Revoke{If: lease.Always})
+		end(begin()) // it is of the time after
+		s := &sweep.Barriers{Store: fake, Time: store.NewEstimate(fake, clock.System{}), Keep: 10 * time.Minute, Every: time.Second}
+		time.Sleep(2 * time.Second)
+		if _, err := s.Do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e, err := fake.Entry(t.Context(), store.KindBarrier, "op")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := store.DecodeBarrier(e.Value); err != nil || !b.Listed || b.Total != 3 || !b.FinishedAt.IsZero() {
+			t.Errorf("operation %s, %v; want 3 leases", e.Value, err)
+		}
+	})
+}
