@@ -29,6 +29,8 @@ const (
 	KindPassword Kind = "password" // key: name of a password policy
 	KindSystem   Kind = "system"   // installation, naming keys, …: key is the name
 
+	KindAudit Kind = "audit" // key: path of an audit device, with trailing slash; see package device
+
 	KindAuth      Kind = "auth"            // key: path of an auth mount below auth/, with trailing slash
 	KindAppRole   Kind = "approle"         // key: auth mount id + "/" + name
 	KindAppRoleID Kind = "approle_role_id" // key: auth mount id + "/" + hash of the role id; ID: the role's
