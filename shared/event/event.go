@@ -120,12 +120,18 @@ type Data struct {
 	Error           string     `json:"error,omitempty"`
 	Parked          bool       `json:"parked,omitempty"`
 
-	// Of a request to the API (D6), or of a change of configuration.
+	// Of a request to the API (D6), or of a change of configuration. TokenID is
+	// then the lease of the token that asked.
 	Operation string   `json:"operation,omitempty"` // read, write, list, delete
 	Path      string   `json:"path,omitempty"`
 	Status    int      `json:"status,omitempty"` // HTTP
 	Count     int      `json:"count,omitempty"`  // requests that one event stands for
 	Fields    []string `json:"fields,omitempty"` // names of the fields that were sent, never values
+	MountType string   `json:"mount_type,omitempty"`
+	Policies  []string `json:"policies,omitempty"` // of the token that asked
+	// Granted is the lease of what the answer hands out, and Account its account.
+	// (LeaseID is for transitions: consumers take it for one.)
+	Granted lease.ID `json:"granted,omitempty"`
 }
 
 // Of is the event of one transition: before became after by c at the store's

@@ -49,8 +49,13 @@ func shorten(e event.Event) event.Event {
 	if d.Fields = slices.Clone(d.Fields); len(d.Fields) > most {
 		d.Fields = append(d.Fields[:most], fmt.Sprintf("… %d more", len(d.Fields)-most))
 	}
-	for i := range d.Fields {
-		texts = append(texts, &d.Fields[i])
+	if d.Policies = slices.Clone(d.Policies); len(d.Policies) > most {
+		d.Policies = append(d.Policies[:most], fmt.Sprintf("… %d more", len(d.Policies)-most))
+	}
+	for _, list := range [][]string{d.Fields, d.Policies} {
+		for i := range list {
+			texts = append(texts, &list[i])
+		}
 	}
 	for _, text := range texts {
 		*text = cut(*text)

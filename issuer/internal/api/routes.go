@@ -263,7 +263,7 @@ func (a *API) engine(ctx context.Context, r *request.Request) (*wire.Answer, err
 	if err != nil {
 		return nil, err
 	}
-	r.Mount = m.Path
+	r.Mount, r.MountType = m.Path, m.Type
 	e, ok := a.Engines[m.Type]
 	if !ok {
 		return nil, fmt.Errorf("mount %s has the unknown type %q", m.Path, m.Type)

@@ -166,7 +166,7 @@ func (t *Table) method(ctx context.Context, r *request.Request) (Mount, string, 
 	if err != nil {
 		return m, "", nil, err
 	}
-	r.Mount = m.Path
+	r.Mount, r.MountType = m.Path, m.Type
 	method, ok := t.methods[m.Type]
 	if !ok {
 		return m, "", nil, fmt.Errorf("auth mount %s has the unknown type %q", m.Path, m.Type)

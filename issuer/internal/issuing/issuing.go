@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -162,7 +161,7 @@ func (i *issue) create(ctx context.Context, intent lease.Lease) (made engine.Cre
 func (i *issue) activate(ctx context.Context, handle []byte, spent time.Duration) (lease.Lease, error) {
 	guard := i.guard
 	guard.Barriers = true
-	out := i.apply(ctx, lease.Activate{Handle: handle, Spent: spent}, lease.AnyVersion, "", guard, i.req.Event(http.StatusOK))
+	out := i.apply(ctx, lease.Activate{Handle: handle, Spent: spent}, lease.AnyVersion, "", guard, i.req.Granting(i.id, i.plan.Account))
 	switch {
 	case out.Err == nil && out.Withdrawn != "":
 		return out.Lease, withdrawn(out.Withdrawn)

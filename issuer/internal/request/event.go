@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
 )
 
 // Event is the record of the request with the HTTP status of its answer (D6).
@@ -19,8 +20,17 @@ func (r *Request) Event(status int) event.Event {
 		Data: event.Data{
 			Actor: r.Actor, Mount: r.Mount,
 			Operation: string(r.Operation), Path: path, Status: status, Fields: r.names(),
+			MountType: r.MountType, TokenID: r.Caller.Lease.ID, Policies: some(r.Caller.Policies),
 		},
 	}
+}
+
+// Granting is the record of the request that hands out a credential or a token:
+// its lease, and the account that the lease is for.
+func (r *Request) Granting(id lease.ID, account string) event.Event {
+	e := r.Event(http.StatusOK)
+	e.Data.Granted, e.Data.Account = id, account
+	return e
 }
 
 // Changed is the record of a change of configuration by the request; subject

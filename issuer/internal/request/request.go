@@ -24,6 +24,7 @@ type Request struct {
 	Operation engine.Operation
 	Path      string // below /v1/, without slashes at its ends
 	Mount     string // path of the mount it belongs to, once known
+	MountType string // the type of that mount
 	Data      map[string]any
 	After     string // pages a List
 	Limit     int
@@ -208,11 +209,14 @@ func values(query map[string][]string) map[string]any {
 
 // names are the names of the fields that were sent, in order; long ones and
 // long lists are cut, since a client chooses them.
-func (r *Request) names() []string {
+func (r *Request) names() []string { return some(slices.Sorted(maps.Keys(r.Data))) }
+
+// some are names that others choose, bounded for the record.
+func some(names []string) []string {
 	const most, longest = 32, 64
-	names := slices.Sorted(maps.Keys(r.Data))
+	names = slices.Clone(names)
 	if len(names) > most {
-		names = append(names[:most:most], "…")
+		names = append(names[:most], "…")
 	}
 	for i, n := range names {
 		if len(n) > longest {

@@ -10,6 +10,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/secret"
 )
 
 // Law: a path that is taken means the same to every reader: no empty, dot or
@@ -128,5 +131,27 @@ func TestLoggable(t *testing.T) {
 		if got := Loggable(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
+	}
+}
+
+// The record of a request says which token asked, by the lease of the token and
+// never by its text, and what was handed out; names are bounded.
+func TestGranting(t *testing.T) {
+	t.Parallel()
+	r := &Request{
+		Path: "database/creds/app", Mount: "database/", MountType: "database",
+		Caller: Caller{
+			Lease: lease.Lease{ID: "auth/token/create/h12"}, Text: secret.New("hvs.text"),
+			Policies: append(make([]string, 40), strings.Repeat("x", 100)),
+		},
+	}
+	e := r.Granting("database/creds/app/1", "v-user")
+	d := e.Data
+	if e.Type != event.RequestServed || d.Status != http.StatusOK || d.TokenID != "auth/token/create/h12" || d.MountType != "database" ||
+		d.Granted != "database/creds/app/1" || d.Account != "v-user" || d.LeaseID != "" || len(d.Policies) != 33 {
+		t.Errorf("the event is %+v", e)
+	}
+	if len(r.Caller.Policies) != 41 {
+		t.Error("the request's own policies were cut")
 	}
 }

@@ -128,6 +128,7 @@ func (g *Registry) begin(ctx context.Context, b beginning) (lease.Lease, error) 
 		Guard:  b.guard,
 	}
 	if b.also.Type != "" {
+		b.also.Data.Granted, b.also.Data.Account = id, b.lease.Account
 		t.Also = []event.Event{b.also}
 	}
 	outs := g.store.Apply(ctx, t)
