@@ -18,6 +18,7 @@ import (
 	"github.com/curfew-project/curfew/auditor/internal/catalog"
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
 	"github.com/curfew-project/curfew/auditor/internal/recovery"
+	"github.com/curfew-project/curfew/auditor/internal/sink"
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
@@ -59,9 +60,17 @@ type Deps struct {
 	// Locks, where several auditors share a ledger, elect the one that appends;
 	// nil: this one has the ledger for itself, or does not start.
 	Locks store.Locks
+	// Seal opens the keys of audit devices; nil: this auditor has none.
+	Seal  Opener
 	Clock clock.Clock
 	Log   zerolog.Logger
 }
+
+// Opener opens what was sealed for a context.
+type Opener = sink.Opener
+
+// DeviceStatus is what an audit device does.
+type DeviceStatus = sink.Status
 
 // Config says where the ledger is. Dir and Installation are needed.
 type Config struct {
@@ -69,6 +78,10 @@ type Config struct {
 	LedgerDir    string // of the ledger, which auditors share; <Dir>/ledger
 	Installation string // id, [a-z0-9-]
 	Name         string // of the process, for people who look at the lock
+	// DeviceDirs are the directories, by absolute paths, below which files of audit
+	// devices may be; none: there can be no device. NoDevice are what the program
+	// keeps there for itself; Dir and LedgerDir are always among them.
+	DeviceDirs, NoDevice []string
 }
 
 // Auditor is the role. Make it with [New], run it with [Auditor.Run].
@@ -76,7 +89,8 @@ type Auditor struct {
 	ledger   *keeper
 	catalog  *catalog.Catalog
 	appender *appender.Appender
-	election *election // nil: alone
+	devices  *sink.Table // nil: none
+	election *election   // nil: alone
 	clock    clock.Clock
 	log      zerolog.Logger
 	runner   *step.Runner
@@ -118,18 +132,30 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 	handler.Grown(last)
 	follower := catalog.NewFollower(reader, c, d.Log)
 	restorer := recovery.New(held, d.Stream, d.Store, d.Log, recovery.Config{})
+	var devices *sink.Table
+	if d.Seal != nil {
+		devices = sink.New(reader, d.Store, d.Seal, d.Clock, d.Log,
+			sink.Places{Below: cfg.DeviceDirs, Except: append(slices.Clone(cfg.NoDevice), cfg.Dir, dir)})
+	}
 	grown := func(p event.Position) {
 		handler.Grown(p)
 		follower.Notify()
+		if devices != nil {
+			devices.Grown()
+		}
 	}
-	a := &Auditor{ledger: held, catalog: c, election: elected, clock: d.Clock, log: d.Log, handler: handler}
+	a := &Auditor{devices: devices, ledger: held, catalog: c, election: elected, clock: d.Clock, log: d.Log, handler: handler}
 	a.appender = appender.New(held, d.Stream, d.Store, restorer, d.Clock, d.Log, appender.Config{}, grown)
-	steps := []step.Step{a.appender, follower}
+	leading := []step.Step{a.appender} // what one auditor does
+	if devices != nil {
+		leading = append(leading, devices)
+	}
+	steps := append(slices.Clone(leading), follower)
 	paced := step.Config{MaxBackoff: 2 * time.Second} // what comes back is to be on record soon
 	if elected != nil {
 		steps = []step.Step{
 			elected,
-			&lead{election: elected, log: d.Log, appender: a.appender, release: held.release, runner: step.New(d.Clock, d.Log, paced, a.appender)},
+			&lead{election: elected, log: d.Log, appender: a.appender, release: held.release, runner: step.New(d.Clock, d.Log, paced, leading...)},
 			&lookout{end: func() (event.Position, error) { return end(reader) }, grown: func(p event.Position) {
 				handler.Reached(p)
 				follower.Notify()
@@ -143,6 +169,22 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 
 // Appends reports whether this auditor is the one that appends; alone, it is.
 func (a *Auditor) Appends() bool { return a.election == nil || a.election.current() != nil }
+
+// Devices is what the audit devices do that this auditor writes: all of them, or
+// none where it stands by.
+func (a *Auditor) Devices() []DeviceStatus {
+	if a.devices == nil {
+		return nil
+	}
+	return a.devices.Status()
+}
+
+// Reopen has audit devices open their files anew, for who rotates them.
+func (a *Auditor) Reopen() {
+	if a.devices != nil {
+		a.devices.Reopen()
+	}
+}
 
 // end is the ledger's last entry as readers see it.
 func end(r *ledger.Reader) (event.Position, error) {
