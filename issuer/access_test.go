@@ -43,6 +43,7 @@ func TestPermissionOfEveryPath(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.pipeline()
+	w.auditor()
 	c := w.creds()
 	other := w.token(`{"ttl":"1h","policies":["a"]}`).Auth
 	lease := `{"lease_id":"` + c.LeaseID + `"}`
@@ -97,6 +98,11 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"POST", "sys/capabilities-self", `{"path":"x"}`, "update", false},
 		{"GET", "sys/installation", "", "read", false},
 		{"PUT", "sys/installation/confirm", "", "update", true},
+		{"GET", "sys/audit", "", "read", true},
+		{"PUT", "sys/audit/file", `{"type":"file","options":{"file_path":"/a"}}`, "update", true},
+		{"GET", "sys/audit/file", "", "read", true},
+		{"POST", "sys/audit-hash/file", `{"input":"x"}`, "update", false},
+		{"DELETE", "sys/audit/file", "", "delete", true},
 		{"GET", "sys/leases", "", "read", true},
 		{"GET", "sys/leases/count", "", "read", false},
 		{"POST", "sys/leases/tidy", "", "update", false},
@@ -283,7 +289,7 @@ func TestCreateOrUpdate(t *testing.T) {
 func TestPolicyChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	second, err := issuer.New(issuer.Deps{Store: w.store, Seal: w.seal, Keys: w.seal, Clock: clock.System{}, Log: zerolog.New(w.logs)}, issuer.Config{})
+	second, err := issuer.New(issuer.Deps{Store: w.store, Seal: w.seal, Keys: w.seal, Sealer: w.seal, Clock: clock.System{}, Log: zerolog.New(w.logs)}, issuer.Config{})
 	must(t, err)
 	elsewhere := httptest.NewServer(second.Handler())
 	defer elsewhere.Close()

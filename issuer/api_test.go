@@ -72,7 +72,7 @@ func TestPanics(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	i, err := issuer.New(issuer.Deps{
-		Store: w.store, Engines: []engine.Engine{panicking{w.engine}}, Seal: w.seal, Keys: w.seal,
+		Store: w.store, Engines: []engine.Engine{panicking{w.engine}}, Seal: w.seal, Keys: w.seal, Sealer: w.seal,
 		Clock: clock.System{}, Log: zerolog.New(w.logs),
 	}, issuer.Config{})
 	must(t, err)
@@ -198,7 +198,7 @@ func TestEnableConcurrently(t *testing.T) {
 		w := newWorld(t)
 		i, err := issuer.New(issuer.Deps{
 			Store:   &overtaken{Faulty: w.store, by: func() { w.mount(c.first + "/") }},
-			Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: w.seal, Clock: clock.System{}, Log: zerolog.New(w.logs),
+			Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: w.seal, Sealer: w.seal, Clock: clock.System{}, Log: zerolog.New(w.logs),
 		}, issuer.Config{})
 		must(t, err)
 		q := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/sys/mounts/"+c.second, strings.NewReader(`{"type":"database"}`))
@@ -235,7 +235,7 @@ func TestSmallPaths(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	good := issuer.Deps{Store: w.store, Seal: w.seal, Keys: w.seal, Clock: clock.System{}}
+	good := issuer.Deps{Store: w.store, Seal: w.seal, Keys: w.seal, Sealer: w.seal, Clock: clock.System{}}
 	if _, err := issuer.New(issuer.Deps{}, issuer.Config{}); err == nil {
 		t.Error("made of nothing")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/curfew-project/curfew/issuer/internal/access"
 	"github.com/curfew-project/curfew/issuer/internal/api"
+	"github.com/curfew-project/curfew/issuer/internal/audit"
 	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/auth/approle"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
@@ -69,12 +70,16 @@ type Keys = tokens.Keys
 // EachKey is the optional ability of [Keys] to survive a change of master key.
 type EachKey = tokens.EachKey
 
+// Sealer keeps secrets that the store must not see.
+type Sealer = audit.Sealer
+
 // Deps are the collaborators; all are needed.
 type Deps struct {
 	Store   Store
 	Engines []engine.Engine
 	Seal    Seal
 	Keys    Keys
+	Sealer  Sealer
 	Clock   clock.Clock
 	Log     zerolog.Logger
 }
@@ -121,8 +126,8 @@ type Issuer struct {
 
 // New wires an issuer; it starts nothing.
 func New(d Deps, cfg Config) (*Issuer, error) {
-	if d.Store == nil || d.Seal == nil || d.Keys == nil || d.Clock == nil {
-		return nil, errors.New("make issuer: store, seal, keys and clock are needed")
+	if d.Store == nil || d.Seal == nil || d.Keys == nil || d.Sealer == nil || d.Clock == nil {
+		return nil, errors.New("make issuer: store, seal, keys, sealer and clock are needed")
 	}
 	engines := make(map[string]engine.Engine, len(d.Engines))
 	types := make(map[string]bool, len(d.Engines))
@@ -157,8 +162,8 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog, MaxLag: cfg.MaxLag}),
 		Wrapping: wrapping.New(d.Store, system.Max),
 		Status:   status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
-
 		Passwords: passwords.New(d.Store),
+		Audit:     audit.New(d.Store, d.Sealer, registry, d.Clock),
 	}
 	return &Issuer{
 		clock: d.Clock, log: d.Log, tokens: registry, recorder: recorder,

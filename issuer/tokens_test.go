@@ -201,7 +201,7 @@ func TestTokensSurviveRotation(t *testing.T) {
 	w := newWorld(t)
 	old := w.token(`{"ttl":"1h"}`).Auth.ClientToken
 	i, err := issuer.New(issuer.Deps{
-		Store: w.store, Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: rotated{w.seal},
+		Store: w.store, Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: rotated{w.seal}, Sealer: w.seal,
 		Clock: clock.System{}, Log: zerolog.New(w.logs),
 	}, issuer.Config{})
 	must(t, err)

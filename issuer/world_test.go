@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -87,6 +88,19 @@ func (s *seal) Initialize(_ context.Context, _ issuer.InitRequest) (issuer.InitR
 // Derive implements issuer.Keys.
 func (*seal) Derive(purpose string) ([]byte, error) { return []byte("key of " + purpose), nil }
 
+// Seal and Open implement issuer.Sealer, without secrecy: bound to their context.
+func (*seal) Seal(plaintext []byte, about string) ([]byte, error) {
+	return append([]byte(about+"|"), plaintext...), nil
+}
+
+func (*seal) Open(ciphertext []byte, about string) ([]byte, error) {
+	plaintext, ok := bytes.CutPrefix(ciphertext, []byte(about+"|"))
+	if !ok {
+		return nil, errors.New("sealed for something else")
+	}
+	return plaintext, nil
+}
+
 // logs keeps what was logged.
 type logs struct {
 	mu  sync.Mutex
@@ -120,7 +134,7 @@ func newWorld(t *testing.T, change ...func(*issuer.Config)) *world {
 	}
 	var err error
 	w.issuer, err = issuer.New(issuer.Deps{
-		Store: w.store, Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: w.seal,
+		Store: w.store, Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: w.seal, Sealer: w.seal,
 		Clock: clock.System{}, Log: zerolog.New(w.logs),
 	}, cfg)
 	must(t, err)

@@ -7,12 +7,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/curfew-project/curfew/auditor"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/hangup"
 	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/services/internal/relay"
 )
@@ -22,6 +24,14 @@ func main() {
 }
 
 func role(ctx context.Context, p *program.Process) error {
+	var running atomic.Pointer[auditor.Auditor]
+	p.Life.Run(ctx, "hangup", func(ctx context.Context) error {
+		return hangup.Each(ctx, func() {
+			if a := running.Load(); a != nil {
+				a.Reopen()
+			}
+		})
+	})
 	if err := p.Await(ctx); err != nil {
 		return err
 	}
@@ -33,15 +43,20 @@ func role(ctx context.Context, p *program.Process) error {
 	if err != nil {
 		return err
 	}
+	devices, err := p.Config.Devices()
+	if err != nil {
+		return err
+	}
 	a, err := auditor.New(ctx, auditor.Deps{
-		Stream: stream, Store: p.Store, Locks: p.Store, Clock: p.Clock, Log: p.Part("auditor"),
+		Stream: stream, Store: p.Store, Locks: p.Store, Seal: p.Install, Clock: p.Clock, Log: p.Part("auditor"),
 	}, auditor.Config{
 		Dir: filepath.Join(p.Config.DataDir, "audit"), LedgerDir: p.Config.Audit.LedgerDir,
-		Installation: p.Install.ID(), Name: p.Config.Name,
+		Installation: p.Install.ID(), Name: p.Config.Name, DeviceDirs: devices.Below, NoDevice: devices.Except,
 	})
 	if err != nil {
 		return err
 	}
+	running.Store(a)
 	p.Monitor.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "curfew_auditor_appends", Help: "1 where this auditor is the one that appends, 0 where it stands by.",
 	}, func() float64 {
@@ -50,6 +65,7 @@ func role(ctx context.Context, p *program.Process) error {
 		}
 		return 0
 	}))
+	p.Monitor.Register(devicesOf(a))
 	p.Life.Run(ctx, "auditor", a.Run)
 	return p.Serve(ctx, &http.Server{
 		Handler:           relay.Guard(key, a.Handler()),

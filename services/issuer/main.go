@@ -27,7 +27,7 @@ func main() {
 func role(ctx context.Context, p *program.Process) error {
 	var record reader
 	api, err := issuer.New(issuer.Deps{
-		Store: p.Store, Engines: p.Engines(), Seal: p.Install, Keys: p.Install, Clock: p.Clock, Log: p.Part("issuer"),
+		Store: p.Store, Engines: p.Engines(), Seal: p.Install, Keys: p.Install, Sealer: p.Install, Clock: p.Clock, Log: p.Part("issuer"),
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: p.Config.TTL.Default, MaxTTL: p.Config.TTL.Max,
 		MaxBacklog: p.Config.Limits.Backlog, MaxInFlight: int(p.Config.Limits.InFlight),

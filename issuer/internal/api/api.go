@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/issuer/internal/access"
+	"github.com/curfew-project/curfew/issuer/internal/audit"
 	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
@@ -56,6 +57,7 @@ type Parts struct {
 	Wrapping *wrapping.Desk
 	Status   *status.Desk
 	Operator *operator.Desk
+	Audit    *audit.Desk
 	Recorder *record.Recorder
 
 	Passwords *passwords.Desk

@@ -123,6 +123,10 @@ func (a *API) table() []route {
 		{wrappingPath + "unwrap", "", ops{write: plain(a.Wrapping.Unwrap)}},
 		{wrappingPath + "rewrap", "", ops{write: plain(a.Wrapping.Rewrap)}},
 
+		{"sys/audit", "", ops{read: plain(a.Audit.Read)}},
+		{"sys/audit/…", "", ops{read: a.Audit.ReadOne, write: a.Audit.Enable, del: a.Audit.Disable}},
+		{"sys/audit-hash/…", "", ops{write: a.Audit.Hash}},
+
 		{"sys/installation", "", ops{read: plain(a.Operator.Read)}},
 		{"sys/installation/confirm", "", ops{write: plain(a.Operator.Confirm)}},
 

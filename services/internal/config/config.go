@@ -125,6 +125,9 @@ type Audit struct {
 	// URLs are those of the auditors' listeners: issuers pass readers on to them.
 	URLs   []string
 	CAFile string
+	// DeviceDirs are the directories of the auditor's machine below which files of
+	// audit devices may be; the data directory and /var/log where there are none.
+	DeviceDirs []string
 }
 
 // TTL are the system's times to live.
@@ -214,6 +217,9 @@ func (c *Config) bounds(k *checks) {
 	k.need(slices.Contains([]string{"json", "text"}, c.Log.Format), "log_format %q is not json or text", c.Log.Format)
 	k.need(c.Limits.Backlog > 0 && c.Limits.InFlight > 0, "limits must be above 0")
 	k.need(c.Expiry.StraySweep > 0, "stray_sweep must be above 0")
+	for _, dir := range c.Audit.DeviceDirs {
+		k.need(filepath.IsAbs(dir) && filepath.Clean(dir) != "/", "%q in device_dirs of audit is not the absolute path of a directory other than /", dir)
+	}
 	k.need(c.Store.MaxConns >= 4, "max_connections of the store must be at least 4")
 	k.need(c.NATS.Replicas >= 1 && c.NATS.Replicas <= 5, "replicas of nats must be 1 to 5")
 	if c.Monitor.Address != "" {

@@ -99,6 +99,7 @@ func (c *Config) Parse(text string) error {
 			"ledger_dir":  &c.Audit.LedgerDir,
 			"urls":        &c.Audit.URLs,
 			"tls_ca_file": &c.Audit.CAFile,
+			"device_dirs": &c.Audit.DeviceDirs,
 		}),
 		"limits": block(keys{"max_backlog": &c.Limits.Backlog, "max_in_flight": &c.Limits.InFlight}),
 		"expiry": block(keys{"stray_sweep": &c.Expiry.StraySweep, "paused": &c.Expiry.Paused}),

@@ -75,8 +75,9 @@ func (s *session) commands() *cobra.Command {
 			s.authEnableCommand(), s.authListCommand(), s.authTuneCommand(), s.authDisableCommand()),
 		group("operator", "Initialise a server, look after an installation",
 			s.operatorInitCommand(), s.operatorInstallationCommand(), s.operatorConfirmCommand()),
-		group("audit", "Read the audit log",
-			s.auditEntriesCommand(), s.auditTailCommand()),
+		group("audit", "Read the audit log, manage audit devices",
+			s.auditEntriesCommand(), s.auditTailCommand(),
+			s.auditEnableCommand(), s.auditListCommand(), s.auditDisableCommand()),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true

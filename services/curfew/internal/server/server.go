@@ -17,6 +17,7 @@ import (
 	"github.com/curfew-project/curfew/issuer"
 	"github.com/curfew-project/curfew/revoker"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/hangup"
 	"github.com/curfew-project/curfew/services/internal/heartbeat"
 	"github.com/curfew-project/curfew/services/internal/lifecycle"
 	"github.com/curfew-project/curfew/services/internal/listener"
@@ -70,7 +71,7 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 	}
 	s.life.OnStop("targets", s.engine.Close)
 	s.issuer, err = issuer.New(issuer.Deps{
-		Store: s.store, Engines: s.engines(), Seal: s.install, Keys: s.install, Clock: c, Log: log,
+		Store: s.store, Engines: s.engines(), Seal: s.install, Keys: s.install, Sealer: s.install, Clock: c, Log: log,
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: cfg.TTL.Default, MaxTTL: cfg.TTL.Max,
 		MaxBacklog: cfg.Limits.Backlog, MaxInFlight: int(cfg.Limits.InFlight),
@@ -87,6 +88,13 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 }
 
 func (s *Server) engines() []engine.Engine { return []engine.Engine{s.engine} }
+
+// reopen opens files anew that others rotate.
+func (s *Server) reopen() {
+	if a := s.audit.Load(); a != nil {
+		a.Reopen()
+	}
+}
 
 // serveAudit hands over to the auditor once it runs.
 func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request) {
@@ -119,6 +127,7 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 			return err
 		}
 	}
+	s.life.Run(ctx, "hangup", func(ctx context.Context) error { return hangup.Each(ctx, s.reopen) })
 	s.life.Run(ctx, "issuer", s.issuer.Run)
 	l, err := listener.Open(ctx, s.cfg.Listener)
 	if err != nil {
@@ -177,8 +186,12 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err := os.MkdirAll(auditDir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of the record: %w", err)
 	}
-	audit, err := auditor.New(ctx, auditor.Deps{Stream: bus, Store: s.store, Clock: s.clock, Log: s.part("auditor")},
-		auditor.Config{Dir: auditDir, Installation: s.install.ID()})
+	devices, err := s.cfg.Devices()
+	if err != nil {
+		return err
+	}
+	audit, err := auditor.New(ctx, auditor.Deps{Stream: bus, Store: s.store, Seal: s.install, Clock: s.clock, Log: s.part("auditor")},
+		auditor.Config{Dir: auditDir, Installation: s.install.ID(), DeviceDirs: devices.Below, NoDevice: devices.Except})
 	if err != nil {
 		return err
 	}
