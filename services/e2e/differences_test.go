@@ -95,6 +95,8 @@ func intended() []difference {
 		{"*", 0, "*sys/.config.passthrough_request_headers", "none", "no header is passed through to an engine"},
 		{"*", 0, "*.running_plugin_version", `"v[0-9.]+\+builtin\.curfew"`, "the engines are of this program"},
 
+		{"audit enable, path not writable*", 1, "errors", `"sanity check failed; unable to open \\"/proc/nope/a.log\\" for writing: it is not below a directory that the configuration allows .*"`, "files of audit devices are only where the configuration allows them"},
+
 		{"renew past max_ttl*", 5, "data.capped_by", `"role"`, "a look-up names the limit that capped the lease"},
 
 		{"secrets tune, secrets move*", 2, "answer", unmoved, noMove},

@@ -57,7 +57,7 @@ const initial = "01-init-unseal-health"
 // server: each goes on where the one before it ended. 07 comes last because it
 // may take several times as long.
 func recordings() []string {
-	return []string{"02-database-engine", "03-leases", "04-policy-token", "06-wrapping", "08-errors", "07-approle-agent"}
+	return []string{"02-database-engine", "03-leases", "04-policy-token", "05-audit", "06-wrapping", "08-errors", "07-approle-agent"}
 }
 
 func readRecording(tb testing.TB, name string) *recording {

@@ -42,6 +42,9 @@ func TestNoSecretIsWritten(t *testing.T) {
 		must(t, err, "read a secret")
 		secrets["text of "+name], kept = strings.TrimSpace(string(text)), append(kept, file)
 	}
+	if out, code := s.run(t, "audit", "enable", "file", "file_path=audit.log"); code != 0 {
+		t.Fatalf("enable an audit device: %d %s", code, out)
+	}
 	target.setUp(t, c, "database", "1h", "24h")
 	target.role(t, c, "database", "brief", s1Creation, "1s", "1s")
 	target.role(t, c, "database", "broken", s1Creation+` GRANT SELECT ON nosuch TO "{{name}}";`, "1h", "1h")
@@ -115,6 +118,9 @@ func TestNoSecretIsWritten(t *testing.T) {
 			places[path], err = os.ReadFile(path)
 			return err
 		}), "read the files")
+	}
+	if text := places[s.deviceFile("audit.log")]; !bytes.Contains(text, []byte(last.lease)) {
+		t.Error("the audit device's file is not among what is searched: the test is of no use")
 	}
 	if len(places) < 10 || len(secrets) < 24 {
 		t.Errorf("only %d places and %d secrets: the test is of no use", len(places), len(secrets))

@@ -21,6 +21,9 @@ func (t *Topology) program(name, file string, args ...string) *Program {
 
 // addPrograms starts all of them at once: each waits for what it needs.
 func (t *Topology) addPrograms(ctx context.Context) error {
+	if err := os.MkdirAll(t.LogDir(), 0o700); err != nil {
+		return fmt.Errorf("make the folder of audit devices: %w", err)
+	}
 	listeners := make([]string, t.cfg.Auditors)
 	for i := range listeners {
 		p, err := t.port()
@@ -86,12 +89,13 @@ nats {
 }
 redis { addresses = [%q] }
 audit {
-  ledger_dir = %q
-  urls       = [%s]
+  ledger_dir  = %q
+  device_dirs = [%q]
+  urls        = [%s]
 }
 `, name, dataDir, t.KeyFile(), monitor.Address(),
 		login, t.storeAddresses(), login, filepath.Join(t.Dir, passwordFile),
-		list(t.streams), t.cfg.Streams, redis, t.LedgerDir(), list(t.auditors))
+		list(t.streams), t.cfg.Streams, redis, t.LedgerDir(), t.LogDir(), list(t.auditors))
 	file := filepath.Join(t.Dir, name+".hcl")
 	if err := os.WriteFile(file, []byte(text+more+t.cfg.Settings+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of %s: %w", name, err)

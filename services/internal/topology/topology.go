@@ -160,6 +160,9 @@ func (t *Topology) RootTokenFile() string { return filepath.Join(t.Dir, "root-to
 // LedgerDir is the folder that the auditors share.
 func (t *Topology) LedgerDir() string { return filepath.Join(t.Dir, "audit", "ledger") }
 
+// LogDir is where files of audit devices may be. Auditors share it.
+func (t *Topology) LogDir() string { return filepath.Join(t.Dir, "logs") }
+
 // KeyFile is the master key, which all programs share.
 func (t *Topology) KeyFile() string { return filepath.Join(t.Dir, keyFile) }
 
