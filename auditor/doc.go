@@ -1,6 +1,6 @@
 // Package auditor keeps the record: every event of the system, in order, in an
 // append-only Merkle log that shows any tampering, with a catalogue to search
-// it and a live stream to follow it.
+// it, a live stream to follow it, and audit devices that write it to files.
 //
 // # What holds
 //
@@ -31,12 +31,15 @@
 //	ledger lost              what the store has deleted by then is missing: a
 //	                         person restores the directory
 //	reader too slow          its stream is cut; it resumes by Last-Event-ID
+//	audit device fails       nothing waits for it; it is shown, and catches up from
+//	                         the ledger; package sink
 //
 // # Several that share a ledger
 //
 // Where auditors share a ledger's directory (Deps.Locks), one of them appends and
 // the others stand by: they serve readers, streams included, and see what is
-// appended within a quarter of a second. Two locks decide (D5):
+// appended within a quarter of a second. The one that appends writes the audit
+// devices. Two locks decide (D5):
 //
 //	in the store      elects. Trust in it lasts ten seconds from before the
 //	                  attempt that took or extended it; it is extended beside

@@ -105,8 +105,14 @@ func TestNoSecretIsWritten(t *testing.T) {
 		t.Error("what is searched is not what was written: the test is of no use")
 	}
 	places["the events"] = events
+	counted := !distributed() // the other form has no metrics
 	for _, address := range s.monitors(t) {
-		places["the metrics at "+address] = get(t, address+"/metrics")
+		text := get(t, address+"/metrics")
+		places["the metrics at "+address] = text
+		counted = counted || bytes.Contains(text, []byte(`curfew_audit_device_up{device="file/"} 1`))
+	}
+	if !counted {
+		t.Error("no auditor counts the audit device")
 	}
 	s.kill(t) // also what is not yet put in order
 	places["the server's log"] = []byte(s.output(t))
