@@ -102,8 +102,8 @@ func (s *session) auditListCommand() *cobra.Command {
 			if err != nil {
 				return refused(err, "Error listing audits")
 			}
-			if s.flags.format == formatJSON {
-				return s.printJSON(devices)
+			if s.structured() {
+				return s.printStructured(devices)
 			}
 			s.printWarnings(secret.Warnings)
 			if len(devices) == 0 {
