@@ -33,6 +33,15 @@ type Decision struct {
 	Err           error
 }
 
+// Checks ask the snapshot of a commit.
+type Checks struct {
+	// Withdrawn evaluates the guard and names what was withdrawn, "" for nothing.
+	Withdrawn func() (string, error)
+	// Full names the quota that has no room for the lease, "" where there is
+	// room; earlier changes of the same commit count.
+	Full func() (string, error)
+}
+
 // Event is the event of a decision that was applied at the store's time at.
 func (d *Decision) Event(at time.Time) event.Event {
 	return event.Of(&d.Before, &d.After, &d.Change, at)
@@ -45,12 +54,9 @@ func (d *Decision) Outcome() Outcome {
 
 // Decide applies t to row, the zero Lease where there is none, at the store's
 // time now. refused says whether a suspension refuses it, in this commit (A7).
-// withdrawn evaluates the guard against the commit's own snapshot and names
-// what was withdrawn, "" for nothing; it is called only where the guard counts.
-// The error is withdrawn's; refusals are in the Decision.
-func (t *Transition) Decide(
-	row lease.Lease, now time.Time, refused bool, withdrawn func() (string, error),
-) (Decision, error) {
+// checks are called only where they count. An error is that of a check; refusals
+// are in the Decision.
+func (t *Transition) Decide(row lease.Lease, now time.Time, refused bool, checks Checks) (Decision, error) {
 	d := Decision{Before: row, After: row, Change: t.Change}
 	if refused {
 		d.Err = ErrSuspended
@@ -69,7 +75,11 @@ func (t *Transition) Decide(
 		return d, nil
 	}
 	var err error
-	if d.Withdrawn, err = withdrawn(); err != nil || d.Withdrawn == "" {
+	d.Withdrawn, err = checks.Withdrawn()
+	if err == nil && d.Withdrawn == "" && begin && Counted(&d.After) {
+		err = d.limit(checks)
+	}
+	if err != nil || d.Withdrawn == "" {
 		return d, err
 	}
 	if begin {
@@ -83,6 +93,16 @@ func (t *Transition) Decide(
 	withHandle.Handle = activate.Handle
 	d.After, d.Err = d.Change.Apply(withHandle, now)
 	return d, nil
+}
+
+// limit refuses a beginning for which there is no room.
+func (d *Decision) limit(checks Checks) error {
+	name, err := checks.Full()
+	if err == nil && name != "" {
+		d.Err = &QuotaError{Name: name, Path: d.Change.ID.Path()}
+		d.After = d.Before
+	}
+	return err
 }
 
 // restores reports whether an action may make a row that is not there.

@@ -14,6 +14,10 @@
 // a listing that starts after a withdrawal returned sees every intent that was
 // committed before it (A3).
 //
+// Quotas: a beginning that a [Quota] has no room for is refused in its commit,
+// by a count that every transition keeps. The bound holds over all processes: it
+// is never exceeded by beginnings, however many race.
+//
 // Group commit: concurrent calls share commits; a batch that fails as a whole
 // is halved, so that one bad item never fails its neighbours. A commit whose
 // answer was lost is read back by (id, version, key) before anything is
@@ -25,6 +29,7 @@
 //
 //	ErrNotFound   no such row
 //	ErrWithdrawn  a guard refused: nothing was changed
+//	ErrQuota      a quota has no room for the beginning: nothing was changed
 //	ErrRevision   an entry has another revision
 //	ErrExists     an entry of that kind and key exists
 //	ErrUnknown    the commit may or may not have happened and could not be

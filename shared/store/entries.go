@@ -31,6 +31,9 @@ const (
 
 	KindAudit Kind = "audit" // key: path of an audit device, with trailing slash; see package device
 
+	KindLeaseQuota Kind = "lease_quota" // key: see QuotaKey; ID: name
+	KindRateQuota  Kind = "rate_quota"  // key: "/" + path; ID: name
+
 	KindAuth      Kind = "auth"            // key: path of an auth mount below auth/, with trailing slash
 	KindAppRole   Kind = "approle"         // key: auth mount id + "/" + name
 	KindAppRoleID Kind = "approle_role_id" // key: auth mount id + "/" + hash of the role id; ID: the role's

@@ -46,6 +46,9 @@ type Leases interface {
 	Find(ctx context.Context, q Query) ([]lease.Lease, error)
 	// Count counts what q matches; q.After and q.Limit are ignored.
 	Count(ctx context.Context, q Query) (int64, error)
+	// Living is how many leases below path live that quotas count; path is
+	// empty or ends in a slash. It costs the same however many they are.
+	Living(ctx context.Context, path string) (int64, error)
 	// Children returns the distinct next path elements below prefix (which
 	// ends in a slash or is empty) of leases that have not ended, in order:
 	// "name/" for an inner element, "name" for the last of an id. It costs one

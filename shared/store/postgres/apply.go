@@ -136,6 +136,7 @@ type transitions struct {
 	units []*unit
 	rows  map[lease.ID]*row
 	guard guard
+	quota quotas
 }
 
 // row is a lease as this transaction sees it, its own changes included.
@@ -192,7 +193,9 @@ func (c *transitions) work() *work {
 		return w
 	}
 	sorted := sortedKeys(ids)
+	c.quota.begins(c.units)
 	w.lock = func(b *pgx.Batch) {
+		c.quota.lock(c.s.schema, b)
 		c.rows = map[lease.ID]*row{}
 		b.Queue(c.s.schema.in(lockLeases), sorted).Query(func(rows pgx.Rows) error {
 			all, err := pgx.CollectRows(rows, scanLease)
@@ -202,7 +205,10 @@ func (c *transitions) work() *work {
 			return err
 		})
 	}
-	w.read = func(b *pgx.Batch) { c.guard.read(c.s.schema, b, c.units) }
+	w.read = func(b *pgx.Batch) {
+		c.guard.read(c.s.schema, b, c.units)
+		c.quota.read(c.s.schema, b)
+	}
 	return w
 }
 
@@ -243,8 +249,9 @@ func (c *transitions) decide(t *tx) error {
 			c.rows[u.item.Change.ID] = r
 		}
 		now := notBefore(t.now, &r.Lease)
-		d, err := u.item.Decide(r.Lease, now, suspended && why.Refuses(u.item, t.now), func() (string, error) {
-			return c.guard.withdrawn(u.item, &r.Lease, c.rows, now), nil
+		d, err := u.item.Decide(r.Lease, now, suspended && why.Refuses(u.item, t.now), store.Checks{
+			Withdrawn: func() (string, error) { return c.guard.withdrawn(u.item, &r.Lease, c.rows, now), nil },
+			Full:      func() (string, error) { return c.quota.tally.Full(c.quota.all, u.item.Change.ID), nil },
 		})
 		if err != nil {
 			return err
@@ -257,6 +264,7 @@ func (c *transitions) decide(t *tx) error {
 			r.begun = beginnings
 		}
 		r.Lease, r.changed = d.After, true
+		c.quota.tally.Add(&d.Before, &d.After)
 		if r.event, err = t.append(now, d.Event(now)); err != nil {
 			return err
 		}
@@ -264,7 +272,11 @@ func (c *transitions) decide(t *tx) error {
 			return err
 		}
 	}
-	return c.queue(t, beginnings)
+	if err := c.queue(t, beginnings); err != nil {
+		return err
+	}
+	c.quota.count(t)
+	return nil
 }
 
 // columns are the rows of one statement, in the order of ids.

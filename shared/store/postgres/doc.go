@@ -19,11 +19,13 @@
 //
 //	1 the gate      advisory, of the transaction: shared by beginnings, renewals
 //	                and expiries; exclusive for Suspend
-//	2 locks         the row of one lock
-//	3 head          the row; numbering and trimming, one at a time
-//	4 meta          the row; configuration, one commit at a time
-//	5 leases        existing rows in the order of ids, then new ones likewise
-//	6 writers       the row of the own slot
+//	2 quotas        advisory, of the transaction: beginnings that a quota governs
+//	3 locks         the row of one lock
+//	4 head          the row; numbering and trimming, one at a time
+//	5 meta          the row; configuration, one commit at a time
+//	6 leases        existing rows in the order of ids, then new ones likewise
+//	7 living        the rows of the own stripe in the order of paths
+//	8 writers       the row of the own slot
 //
 // Prune skips rows that are locked. Nothing of a session is used: no session
 // lock, no setting, and behind a pooler (Config.Pooled) no prepared statement.
@@ -36,6 +38,13 @@
 // listing missed committed after the listing's snapshot, so after the mark that
 // was committed before it; the activation starts after the beginning was
 // answered, so its snapshot has the mark.
+//
+// Quotas. How many leases live below a path is counted in the commit of each
+// transition, in rows that are spread over stripes by slot, so that it costs
+// other commits nothing but a place in the same round trip. A beginning that a
+// quota governs takes the lock of quotas first and counts in a later snapshot:
+// whoever had the lock before has committed by then. What ends meanwhile is not
+// seen, so a quota errs towards refusing.
 //
 // Barriers (A4). The places of beginnings and barriers are one sequence without
 // a cache, drawn inside the commit. A beginning answered before Raise was
@@ -89,7 +98,9 @@
 //	                            runs meet the dead, in their indexes
 //	autovacuum by share         by count, on the tables that are emptied
 //	hot rows                    none in the commit of leases: meta is read, a
-//	                            slot's row is the process's own
+//	                            slot's row is the process's own, counts are in
+//	                            stripes; where a quota is set, beginnings below
+//	                            it commit one batch after the other
 //	NOTIFY in the commit        locks the whole cluster during its flush; so it
 //	                            is sent behind
 //	JIT                         off: it took 30 ms for a query of 1

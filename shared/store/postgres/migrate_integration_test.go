@@ -119,7 +119,11 @@ func TestDataOfTheFirstVersion(t *testing.T) {
 	if err := migrate(t.Context(), c, in, first[:1]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.PgConn().Exec(t.Context(), in.in(fixture(t))).ReadAll(); err != nil {
+	// Only the lease of the file and one token count for quotas.
+	others := `INSERT INTO {s}.leases SELECT n.id, n.kind, n.state, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, n.ended, 1, n.body FROM (VALUES
+		('auth/token/create/1', 'token', 'active', false, '{"ttl":1}'), ('auth/token/root/1', 'token', 'active', false, '{"ttl":0}'),
+		('database/creds/b/1', 'secret', 'revoked', true, '{"ttl":1}'), ('database/stray/1', 'stray', 'revoking', false, '{"ttl":0}')) AS n (id, kind, state, ended, body)`
+	if _, err := c.PgConn().Exec(t.Context(), in.in(fixture(t)+others)).ReadAll(); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Open(t.Context(), clock.System{}, zerolog.Nop(), cfg)
@@ -133,6 +137,11 @@ func TestDataOfTheFirstVersion(t *testing.T) {
 	}
 	if e, err := s.Entry(t.Context(), "role", "m/r"); err != nil || string(e.Value) != "{}" || e.Revision != 3 {
 		t.Errorf("the entry is %+v, %v", e, err)
+	}
+	for path, want := range map[string]int64{"": 2, "database/": 1, "database/creds/readonly/": 1, "auth/token/": 1, "database/creds/b/": 0} {
+		if n, err := s.Living(t.Context(), path); err != nil || n != want {
+			t.Errorf("below %q live %d, %v; want %d", path, n, err, want)
+		}
 	}
 	if head, err := s.Head(t.Context()); err != nil || fmt.Sprint(head) != "1-2" {
 		t.Errorf("the head is %s, %v", head, err)

@@ -97,7 +97,7 @@ func TestModel(t *testing.T) {
 func wipe(t *testing.T, cfg postgres.Config) {
 	t.Helper()
 	script := `
-		DELETE FROM {s}.leases; DELETE FROM {s}.entries; DELETE FROM {s}.barriers; DELETE FROM {s}.events; DELETE FROM {s}.runs;
+		DELETE FROM {s}.leases; DELETE FROM {s}.living; DELETE FROM {s}.entries; DELETE FROM {s}.barriers; DELETE FROM {s}.events; DELETE FROM {s}.runs;
 		DELETE FROM {s}.consumers; DELETE FROM {s}.locks; DELETE FROM {s}.head; INSERT INTO {s}.head DEFAULT VALUES;
 		UPDATE {s}.meta SET suspension = ''; ALTER SEQUENCE {s}.positions RESTART; ALTER SEQUENCE {s}.event_seqs RESTART`
 	testkit.SharedDurablePostgres(t).Exec(t, "postgres", strings.ReplaceAll(script, "{s}", cfg.Schema))

@@ -46,6 +46,7 @@ type tx struct {
 	now  time.Time // the store's time of this commit (A5)
 	meta meta
 
+	stripe int32 // where it counts living leases
 	out    *pgx.Batch
 	events []string // what is appended, in order
 	hint   bool     // that there are events to be numbered

@@ -56,7 +56,7 @@ func (s *Store) once(ctx context.Context, w *work) error {
 		return fmt.Errorf("%w: wait for a turn to write: %w", errBroken, ctx.Err())
 	}
 	defer func() { s.slots <- sl }()
-	t := &tx{ctx: ctx, s: s}
+	t := &tx{ctx: ctx, s: s, stripe: sl.stripe()}
 	end, err := s.attempt(t, w, sl) //nolint:contextcheck // t has it
 	switch end {
 	case committed:

@@ -53,7 +53,10 @@ func (t *tx) apply(item *store.Transition) (store.Outcome, error) {
 	if err != nil {
 		return store.Outcome{}, err
 	}
-	d, err := item.Decide(row, t.now, suspended && why.Refuses(item, t.now), func() (string, error) { return t.withdrawn(item, &row) })
+	d, err := item.Decide(row, t.now, suspended && why.Refuses(item, t.now), store.Checks{
+		Withdrawn: func() (string, error) { return t.withdrawn(item, &row) },
+		Full:      func() (string, error) { return t.full(item.Change.ID) },
+	})
 	if err != nil {
 		return store.Outcome{}, err
 	}
@@ -71,6 +74,7 @@ func (t *tx) apply(item *store.Transition) (store.Outcome, error) {
 	if err := t.append(item.Also...); err != nil {
 		return store.Outcome{}, err
 	}
+	t.tally.Add(&d.Before, &d.After)
 	return d.Outcome(), t.put(&d.After, seq)
 }
 

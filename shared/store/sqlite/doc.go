@@ -25,6 +25,8 @@
 //
 //   - The store's time never goes back, over restarts too; it does not stand
 //     still while the machine's clock is behind (A5).
+//   - How many leases live below a path is kept in its commit, so that a quota
+//     is decided without counting them.
 //   - No statement on leases walks the table: each names its index, and SQLite
 //     refuses it if the index does not serve.
 //   - Leases that ended stand in each index behind those that did not.

@@ -99,6 +99,7 @@ func (s *Store) Write(ctx context.Context, w store.Write) (put []store.Entry, er
 // write deletes and withdraws first, so that a key can be taken again in the
 // same commit.
 func (t *tx) write(w store.Write) (put []store.Entry, err error) {
+	t.quotasRead = false // they may be among what is written
 	for _, ref := range w.Deletes {
 		if _, err := t.exec(`DELETE FROM entries WHERE kind = ? AND id = ?`, string(ref.Kind), ref.ID); err != nil {
 			return nil, err

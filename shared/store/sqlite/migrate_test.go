@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -170,5 +171,49 @@ func TestADatabaseOfSchema1(t *testing.T) {
 	check(at(2, 2), at(1, 2), at(2, 1), at(2, 2))
 	if p, err := s.Confirmed(ctx, store.Ledger); err != nil || p != at(1, 2) {
 		t.Errorf("the ledger has %s, %v", p, err)
+	}
+}
+
+// Law: leases of an older database count as those that were begun since.
+func TestLivingLeasesOfSchema2(t *testing.T) {
+	t.Parallel()
+	all, err := migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, ctx := t.TempDir(), context.WithoutCancel(t.Context())
+	c := connection(t, dir)
+	if err := migrate(ctx, c, all[:2], time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []struct {
+		id, kind, state string
+		ended, ttl      int
+	}{
+		{"database/creds/a/1", "secret", "active", 0, 1},
+		{"database/creds/a/2", "secret", "revoking", 0, 1},
+		{"database/creds/b/1", "secret", "revoked", 1, 1},
+		{"auth/token/create/1", "token", "active", 0, 1},
+		{"auth/token/root/1", "token", "active", 0, 0},
+		{"database/stray/1", "stray", "revoking", 0, 0},
+	} {
+		body := fmt.Sprintf(`{"id":%q,"ttl":%d}`, l.id, l.ttl)
+		if _, err := c.ExecContext(ctx, `INSERT INTO leases VALUES (?, ?, ?, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, ?, 1, ?)`,
+			l.id, l.kind, l.state, l.ended, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(ctx, dir, storetest.NewClock(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for path, want := range map[string]int64{"": 3, "database/": 2, "database/creds/a/": 2, "database/creds/b/": 0, "auth/token/": 1, "database/stray/": 0} {
+		if n, err := s.Living(ctx, path); err != nil || n != want {
+			t.Errorf("below %q live %d, %v; want %d", path, n, err, want)
+		}
 	}
 }

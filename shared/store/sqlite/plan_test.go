@@ -68,6 +68,8 @@ func TestNoStatementScans(t *testing.T) {
 	check("confirmed", selectConfirmed, n(1))
 	check("entry by key", selectByKey, n(2), "USING INDEX entries_key (kind=? AND key=?)")
 	check("entry by id", selectByID, n(2))
+	check("quotas", selectQuotas, n(1), "USING INDEX entries_key (kind=?)")
+	check("living", selectLiving, n(1), "SEARCH living USING PRIMARY KEY (path=?)")
 	check("guard of an entry", guardEntry, n(2))
 	check("guard of a token", guardToken, n(4), "USING INDEX sqlite_autoindex_leases_1 (id=?)")
 	check("guard of a prefix", guardBarriers, n(1), "COVERING INDEX barriers_position (position>?)")

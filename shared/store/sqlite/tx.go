@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 // meta is the row of counters. The transaction that holds the write lock reads
@@ -42,6 +43,12 @@ type tx struct {
 	now     time.Time // the store's time of this commit (A5)
 	meta    meta
 	changed bool
+
+	// tally is what this transaction adds to the counts of living leases; quotas
+	// are those in force, once they were read.
+	tally      store.Tally
+	quotas     []store.Quota
+	quotasRead bool
 
 	epochs     epochs // as of this transaction
 	before     meta   // the counters before this transaction
@@ -169,6 +176,9 @@ func (t *tx) unit(u *unit) (err error) {
 }
 
 func (t *tx) commit(units int) error {
+	if err := t.count(); err != nil {
+		return err
+	}
 	m := &t.meta
 	m.now, m.commits = nanos(t.now), m.commits+1
 	if _, err := t.exec(updateMeta, m.now, m.commits, m.position, m.seq, m.head, m.first, m.suspension); err != nil {

@@ -88,6 +88,36 @@ func defects() map[string]defect {
 				x.Change.Do = lease.Revoke{}
 			}
 		}),
+		"knows no quotas": b("E a quota refuses", func() *broken {
+			return &broken{write: func(ctx context.Context, f *Fake, w store.Write) ([]store.Entry, error) {
+				for i := range w.Puts {
+					if w.Puts[i].Kind == store.KindLeaseQuota {
+						w.Puts[i].Kind = store.KindSystem
+					}
+				}
+				return f.Write(ctx, w)
+			}}
+		}),
+		"lets one too many in": b("E a quota holds for the items of one call", func() *broken {
+			return &broken{write: func(ctx context.Context, f *Fake, w store.Write) ([]store.Entry, error) {
+				for i := range w.Puts {
+					if string(w.Puts[i].Value) == `{"max_leases":40}` {
+						w.Puts[i].Value = []byte(`{"max_leases":41}`)
+					}
+				}
+				return f.Write(ctx, w)
+			}}
+		}),
+		"frees what is being revoked": b("E what ends makes room", func() *broken {
+			return &broken{apply: func(b *broken, ctx context.Context, items []store.Transition) []store.Outcome {
+				out := b.Fake.Apply(ctx, items...)
+				if out[0].Err == nil && out[0].Lease.State == lease.Revoking {
+					items[0].Change.Do, items[0].Change.Version = lease.Finish{To: lease.Revoked}, lease.AnyVersion
+					b.Fake.Apply(ctx, items[0])
+				}
+				return out
+			}}
+		}),
 		"stops at the first bad item": b("A6 items are independent", func() *broken {
 			return &broken{apply: func(b *broken, ctx context.Context, items []store.Transition) []store.Outcome {
 				out := make([]store.Outcome, len(items))

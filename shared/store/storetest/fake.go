@@ -130,7 +130,10 @@ func (f *Fake) Apply(ctx context.Context, items ...store.Transition) []store.Out
 
 func (f *Fake) apply(item *store.Transition) store.Outcome {
 	now, before := f.now(), f.lease(item.Change.ID)
-	d, err := item.Decide(before, now, f.refuses(item, now), func() (string, error) { return f.withdrawn(item, &before, now), nil })
+	d, err := item.Decide(before, now, f.refuses(item, now), store.Checks{
+		Withdrawn: func() (string, error) { return f.withdrawn(item, &before, now), nil },
+		Full:      func() (string, error) { return f.full(item.Change.ID) },
+	})
 	if err != nil {
 		return store.Outcome{Err: err}
 	}

@@ -112,6 +112,11 @@ func (f *Faulty) Count(ctx context.Context, q store.Query) (int64, error) {
 	return get(f, "Count", func() (int64, error) { return f.inner.Count(ctx, q) })
 }
 
+// Living implements [store.Leases].
+func (f *Faulty) Living(ctx context.Context, path string) (int64, error) {
+	return get(f, "Living", func() (int64, error) { return f.inner.Living(ctx, path) })
+}
+
 // Children implements [store.Leases].
 func (f *Faulty) Children(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	return get(f, "Children", func() ([]string, error) { return f.inner.Children(ctx, prefix, after, limit) })

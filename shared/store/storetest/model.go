@@ -47,7 +47,7 @@ type pair struct {
 // sentinels are the errors that a caller can tell apart.
 func sentinels() []error {
 	return []error{
-		store.ErrNotFound, store.ErrWithdrawn, store.ErrRevision, store.ErrExists, store.ErrUnknown, store.ErrLost, store.ErrAhead,
+		store.ErrNotFound, store.ErrWithdrawn, store.ErrQuota, store.ErrRevision, store.ErrExists, store.ErrUnknown, store.ErrLost, store.ErrAhead,
 		store.ErrNoOwner, store.ErrSuspended, store.ErrEpoch, store.ErrNotSuspended, lease.ErrVersion, lease.ErrMove, lease.ErrNotDue, lease.ErrNotRenewable, lease.ErrOver,
 	}
 }
@@ -168,6 +168,14 @@ func drawWrite(t *rapid.T) (w store.Write) {
 	}
 	for range rapid.IntRange(0, 1).Draw(t, "deletes") {
 		w.Deletes = append(w.Deletes, drawRef(t))
+	}
+	if rapid.IntRange(0, 3).Draw(t, "quota") == 0 {
+		name := pick(t, "name", "q1", "q2")
+		w.Deletes = append(w.Deletes, store.Ref{Kind: store.KindLeaseQuota, ID: name})
+		w.Puts = append(w.Puts, store.Entry{
+			Kind: store.KindLeaseQuota, ID: name, Key: store.QuotaKey(pick(t, "path", "", "db/", "db/creds/a/")),
+			Value: fmt.Appendf(nil, `{"max_leases":%d}`, rapid.IntRange(0, 3).Draw(t, "most")),
+		})
 	}
 	if rapid.Bool().Draw(t, "event") {
 		w.Events = []event.Event{{Type: event.ConfigChanged}}
@@ -309,6 +317,11 @@ func (p *pair) whole(t *rapid.T) {
 	for _, l := range p.fake.Leases() {
 		got, err := p.real.Get(t.Context(), l.ID)
 		p.agree(t, "Get", got, l, err, nil)
+	}
+	for _, path := range []string{"", "db/", "db/creds/", "db/creds/a/", "auth/", "aws/sts/"} {
+		n1, err1 := p.real.Living(t.Context(), path)
+		n2, err2 := p.fake.Living(t.Context(), path)
+		p.agree(t, "Living "+path, n1, n2, err1, err2)
 	}
 	p.numbered(t)
 	n1, err1 := p.real.Backlog(t.Context())

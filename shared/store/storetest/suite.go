@@ -29,7 +29,7 @@ func laws() []law {
 	var all []law
 	for _, part := range [][]law{
 		changeLaws(), guardLaws(), raceLaws(), findLaws(), dueLaws(), entryLaws(), outboxLaws(), lockLaws(),
-		recoveryLaws(), epochLaws(),
+		recoveryLaws(), epochLaws(), quotaLaws(),
 	} {
 		all = append(all, part...)
 	}

@@ -1,0 +1,126 @@
+package postgres
+
+import (
+	"context"
+	"hash/fnv"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
+)
+
+const (
+	// stripes is over how many rows the count of a path is spread.
+	stripes = 16
+
+	// lockQuotas makes beginnings that a quota governs commit one batch after
+	// the other, in all processes: each counts what the one before has
+	// committed. Where no quota governs the batch nothing is locked.
+	// The lock stands in the target list, which is evaluated for rows that are
+	// there.
+	lockQuotas = `SELECT pg_advisory_xact_lock($1) IS NOT NULL FROM (SELECT FROM {s}.entries
+		WHERE kind = 'lease_quota' AND NOT withdrawn AND key = ANY($2) LIMIT 1) AS one`
+	readQuotas = `SELECT e.key, e.id, e.value, coalesce(sum(l.n), 0)::bigint
+		FROM {s}.entries e LEFT JOIN {s}.living l ON l.path = substr(e.key, 2) COLLATE "C"
+		WHERE e.kind = 'lease_quota' AND NOT e.withdrawn GROUP BY e.key, e.id, e.value`
+	// addLiving locks in the order of paths.
+	addLiving = `INSERT INTO {s}.living AS l (path, stripe, n)
+		SELECT path, $1, n FROM unnest($2::text[], $3::bigint[]) AS u (path, n) ORDER BY path COLLATE "C"
+		ON CONFLICT (path, stripe) DO UPDATE SET n = l.n + excluded.n`
+	selectLiving = `SELECT coalesce(sum(n), 0)::bigint FROM {s}.living WHERE path = $1`
+)
+
+// quotaKey is the schema's own advisory lock for quotas.
+func (s schema) quotaKey() int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("curfew quotas " + s)) // never fails
+	return int64(h.Sum64())                      //nolint:gosec // any 64 bits will do
+}
+
+// stripe is where a slot counts. Slots of one process have mostly others.
+func (sl *slot) stripe() int32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(sl.id)) // never fails
+	return int32(h.Sum32() % stripes)
+}
+
+// Living implements [store.Leases].
+func (s *Store) Living(ctx context.Context, path string) (n int64, err error) {
+	err = s.read(ctx, "count living leases", func(ctx context.Context, r reader) error {
+		return r.row(ctx, s.schema.in(selectLiving), path).Scan(&n)
+	})
+	return n, err
+}
+
+// quotas are those that a batch of beginnings goes by, and what it adds.
+type quotas struct {
+	keys   []string // of the quotas that could govern one of the beginnings
+	locked bool     // one does, and this transaction has the lock
+	all    []store.Quota
+	tally  store.Tally
+}
+
+// begins collects what the beginnings of units lie below.
+func (q *quotas) begins(units []*unit) {
+	paths := map[string]bool{}
+	for _, u := range units {
+		if u.item == nil {
+			continue
+		}
+		if _, ok := u.item.Change.Do.(lease.Begin); !ok {
+			continue
+		}
+		for _, p := range store.Prefixes(u.item.Change.ID) {
+			paths[store.QuotaKey(p)] = true
+		}
+	}
+	q.keys = sortedKeys(paths)
+}
+
+func (q *quotas) lock(in schema, b *pgx.Batch) {
+	q.locked = false
+	if len(q.keys) == 0 {
+		return
+	}
+	b.Queue(in.in(lockQuotas), in.quotaKey(), q.keys).Query(func(rows pgx.Rows) error {
+		tag, err := pgx.ForEachRow(rows, []any{nil}, func() error { return nil })
+		q.locked = tag.RowsAffected() > 0
+		return err
+	})
+}
+
+// read reads them behind the lock, in a snapshot that has all that the batch
+// before has committed.
+func (q *quotas) read(in schema, b *pgx.Batch) {
+	q.all, q.tally = nil, store.Tally{}
+	if len(q.keys) == 0 {
+		return
+	}
+	b.Queue(in.in(readQuotas)).Query(func(rows pgx.Rows) error {
+		all, err := pgx.CollectRows(rows, scanQuota)
+		// One that was made since, when none governed the batch, comes after it.
+		if q.locked {
+			q.all = all
+		}
+		return err
+	})
+}
+
+func scanQuota(row pgx.CollectableRow) (store.Quota, error) {
+	var e store.Entry
+	var living int64
+	if err := row.Scan(&e.Key, &e.ID, &e.Value, &living); err != nil {
+		return store.Quota{}, err
+	}
+	q, err := store.DecodeQuota(e)
+	q.Living = living
+	return q, err
+}
+
+// count queues what the transaction adds.
+func (q *quotas) count(t *tx) {
+	if paths, by := q.tally.Each(); len(paths) > 0 {
+		t.queue(addLiving, t.stripe, paths, by)
+	}
+}
