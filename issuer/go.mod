@@ -8,6 +8,7 @@ require (
 	github.com/curfew-project/curfew/shared v0.0.0-00010101000000-000000000000
 	github.com/hashicorp/hcl v1.0.1-vault-7
 	github.com/rs/zerolog v1.35.1
+	golang.org/x/time v0.16.0
 	pgregory.net/rapid v1.3.0
 )
 

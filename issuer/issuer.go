@@ -20,6 +20,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
 	"github.com/curfew-project/curfew/issuer/internal/operator"
 	"github.com/curfew-project/curfew/issuer/internal/passwords"
+	"github.com/curfew-project/curfew/issuer/internal/quota"
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
@@ -154,11 +155,13 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	methods := auth.New(d.Store, book, []auth.Method{approle.New(d.Store, d.Keys, lockout, d.Log, system)}, d.Log,
 		auth.Config{System: system, Version: cfg.Version})
 	desk := operator.New(d.Store, d.Seal, engines)
+	table := mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version})
+	quotas := quota.New(d.Store, d.Clock, d.Log, table.Serves)
 	watch := operator.NewWatch(d.Store, d.Clock, d.Log)
 	parts := api.Parts{
 		Clock: d.Clock, Log: d.Log, Engines: engines,
 		Tokens: registry, Policies: policies, Auth: methods, Leases: book, Recorder: recorder,
-		Mounts:   mounts.New(d.Store, book, d.Log, mounts.Config{System: system, Types: types, Version: cfg.Version}),
+		Mounts: table, Quotas: quotas,
 		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog, MaxLag: cfg.MaxLag}),
 		Wrapping: wrapping.New(d.Store, system.Max),
 		Status:   status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
@@ -171,7 +174,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
 			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
 		}),
-		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies,
+		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies, quotas,
 			&sweep{"auth disabling", finishEvery, methods.Finish}, &sweep{"auth tidy", tidyEvery, methods.Tidy}),
 	}, nil
 }

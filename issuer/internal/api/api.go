@@ -19,6 +19,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
 	"github.com/curfew-project/curfew/issuer/internal/operator"
 	"github.com/curfew-project/curfew/issuer/internal/passwords"
+	"github.com/curfew-project/curfew/issuer/internal/quota"
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/status"
@@ -55,6 +56,7 @@ type Parts struct {
 	Leases   *leases.Book
 	Issuing  *issuing.Desk
 	Wrapping *wrapping.Desk
+	Quotas   *quota.Desk
 	Status   *status.Desk
 	Operator *operator.Desk
 	Audit    *audit.Desk

@@ -1,7 +1,7 @@
 // Package api is the HTTP API: it admits a request, finds out who asks, finds
 // who answers, records it and writes the answer.
 //
-//	path ─▶ open path? ─▶ room? ─▶ sealed? ─▶ login? ─▶ token ─▶ body ─▶ policies ─▶ route ─▶ record ─▶ write
+//	path ─▶ open path? ─▶ room? ─▶ sealed? ─▶ rate? ─▶ login? ─▶ token ─▶ body ─▶ policies ─▶ route ─▶ record ─▶ write
 //
 // What holds:
 //   - nothing but health, seal-status, leader, init and the logins of auth
@@ -21,6 +21,7 @@
 // | fails | then |
 // |---|---|
 // | no room | 503 with Retry-After; counted |
+// | over a rate quota | 429 with Retry-After and X-RateLimit-*; counted; never what takes access away |
 // | token missing or not valid | 403; recorded at a bounded rate |
 // | the record | 503, also for what was read or configured; never for a revocation |
 // | the write of an answer, or the client went away before it | what it hands out is revoked (A8) |

@@ -72,7 +72,7 @@ func plain(h func(context.Context, *request.Request) (*wire.Answer, error)) answ
 // table is every path of sys/ and auth/. Of two that match, the first counts.
 func (a *API) table() []route {
 	const read, write, list, del = engine.Read, engine.Write, engine.List, engine.Delete
-	t, m, l, c := a.Tokens, a.Mounts, a.Leases, a.access
+	t, m, l, c, q := a.Tokens, a.Mounts, a.Leases, a.access, a.Quotas
 	return []route{
 		{"auth/token/create", "", ops{write: a.warned(t.Create)}},
 		{"auth/token/create-orphan", "", ops{write: a.warned(t.CreateOrphan)}},
@@ -126,6 +126,12 @@ func (a *API) table() []route {
 		{"sys/audit", "", ops{read: plain(a.Audit.Read)}},
 		{"sys/audit/…", "", ops{read: a.Audit.ReadOne, write: a.Audit.Enable, del: a.Audit.Disable}},
 		{"sys/audit-hash/…", "", ops{write: a.Audit.Hash}},
+
+		{"sys/quotas/config", "", ops{read: plain(q.ReadConfig), write: plain(q.WriteConfig)}},
+		{"sys/quotas/rate-limit", "", ops{list: plain(q.ListRate)}},
+		{"sys/quotas/rate-limit/…", "", ops{read: q.ReadRate, write: q.WriteRate, del: q.DeleteRate}},
+		{"sys/quotas/lease-count", "", ops{list: plain(q.ListCount)}},
+		{"sys/quotas/lease-count/…", "", ops{read: q.ReadCount, write: q.WriteCount, del: q.DeleteCount}},
 
 		{"sys/installation", "", ops{read: plain(a.Operator.Read)}},
 		{"sys/installation/confirm", "", ops{write: plain(a.Operator.Confirm)}},

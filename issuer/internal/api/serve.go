@@ -106,7 +106,8 @@ func (e *exchange) protected(ctx context.Context, path string) {
 	if !request.AsksHelp(e.h) {
 		other = a.handlerFor(e.h.URL.Path)
 	}
-	leave, ok := a.place(e.h, path, other != nil).enter()
+	room := a.place(e.h, path, other != nil)
+	leave, ok := room.enter()
 	if !ok {
 		a.Recorder.Count(address, http.StatusServiceUnavailable)
 		e.refuse(wire.Unavailable(nil, "too many requests are being served: try again"))
@@ -117,6 +118,13 @@ func (e *exchange) protected(ctx context.Context, path string) {
 		a.Recorder.Count(address, http.StatusServiceUnavailable)
 		e.refuse(cause(err, wire.Sealed()))
 		return
+	}
+	if room != a.revoking { // a quota never stands in the way of taking access away
+		if err := e.limit(path, address); err != nil {
+			a.Recorder.Count(address, http.StatusTooManyRequests)
+			e.refuse(err)
+			return
+		}
 	}
 	actor, err := e.anyone(ctx, path)
 	if err != nil {

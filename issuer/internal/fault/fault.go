@@ -6,6 +6,7 @@ package fault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -22,6 +23,12 @@ func Of(err error, requestID string) *wire.Error {
 	}
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return ofEngine(e, err, requestID)
+	}
+	if q, ok := errors.AsType[*store.QuotaError](err); ok {
+		return &wire.Error{
+			Status: http.StatusTooManyRequests, Messages: []string{fmt.Sprintf("request path %q: %v", q.Path, store.ErrQuota)},
+			RetryAfter: time.Second, Cause: err,
+		}
 	}
 	switch {
 	case errors.Is(err, gather.ErrFull):

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -65,6 +66,15 @@ func (t *Table) Resolve(ctx context.Context, path string) (Mount, string, error)
 	}
 	m, err := decode(e)
 	return m, rest, err
+}
+
+// Serves reports whether a mount serves path.
+func (t *Table) Serves(ctx context.Context, path string) (bool, error) {
+	_, _, err := t.Resolve(ctx, path+"/")
+	if w, ok := errors.AsType[*wire.Error](err); ok && w.Status == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // reserved are the first elements of paths that no engine can have.
