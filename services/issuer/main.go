@@ -31,6 +31,7 @@ func role(ctx context.Context, p *program.Process) error {
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: p.Config.TTL.Default, MaxTTL: p.Config.TTL.Max,
 		MaxBacklog: p.Config.Limits.Backlog, MaxInFlight: int(p.Config.Limits.InFlight),
+		MaxBody: p.Config.Listener.MaxRequestSize, Within: p.Config.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": &record},
 	})
 	if err != nil {
@@ -107,5 +108,6 @@ func (r *reader) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		(*h).ServeHTTP(w, req)
 		return
 	}
+	w.Header().Set("Retry-After", "1")
 	http.Error(w, `{"errors":["the issuer has not started yet"]}`, http.StatusServiceUnavailable)
 }

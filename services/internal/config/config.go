@@ -66,6 +66,9 @@ type Listener struct {
 	Plain    bool   // tls_disable
 	CertFile string // PEM
 	KeyFile  string // PEM
+
+	MaxRequestSize     int64         // bytes of a body; 1 MiB
+	MaxRequestDuration time.Duration // 90 s
 }
 
 // Monitor is the address of health and metrics, in plain HTTP and open to whoever
@@ -155,12 +158,15 @@ const (
 	systemTTL      = 768 * time.Hour // Vault's default for both
 	defaultBacklog = 1_000_000
 	defaultFlight  = 1024
+	defaultSize    = 1 << 20
+	defaultWithin  = 90 * time.Second
 )
 
 // Default is the configuration before file, environment and flags.
 func Default() Config {
 	return Config{
 		AutoInit: true,
+		Listener: Listener{MaxRequestSize: defaultSize, MaxRequestDuration: defaultWithin},
 		TTL:      TTL{Default: systemTTL, Max: systemTTL},
 		Log:      Log{Level: "info", Format: "json"},
 		Limits:   Limits{Backlog: defaultBacklog, InFlight: defaultFlight},
@@ -208,6 +214,8 @@ func (c *Config) listener(k *checks) {
 	k.need(c.Listener.Plain || tls, `listener "tcp" needs tls_cert_file and tls_key_file, or tls_disable = true`)
 	k.need(!c.Listener.Plain || c.Listener.CertFile == "" && c.Listener.KeyFile == "",
 		`listener "tcp" has both tls_disable and a certificate: remove one`)
+	k.need(c.Listener.MaxRequestSize > 0, "max_request_size must be above 0")
+	k.need(c.Listener.MaxRequestDuration >= time.Second, "max_request_duration must be at least 1s")
 }
 
 func (c *Config) bounds(k *checks) {

@@ -49,6 +49,8 @@ listener "tcp" {
   address       = "0.0.0.0:8200"
   tls_cert_file = "c.pem"
   tls_key_file  = "k.pem"
+  max_request_size     = 4096
+  max_request_duration = "10s"
 }
 nats   { listen = "127.0.0.1:4222" }
 limits { max_backlog = 10 max_in_flight = 20 }
@@ -59,7 +61,7 @@ expiry { stray_sweep = "5s" paused = true }
 	}
 	want := Config{
 		DataDir: "d", KeyFile: "/k", TTL: TTL{time.Hour, 24 * time.Hour}, Log: Log{"debug", "text"},
-		Listener: Listener{Address: "0.0.0.0:8200", CertFile: "c.pem", KeyFile: "k.pem"},
+		Listener: Listener{Address: "0.0.0.0:8200", CertFile: "c.pem", KeyFile: "k.pem", MaxRequestSize: 4096, MaxRequestDuration: 10 * time.Second},
 		NATS:     NATS{Listen: "127.0.0.1:4222", Replicas: 1}, Limits: Limits{10, 20}, Expiry: Expiry{5 * time.Second, true},
 		Store: Store{MaxConns: 16}, Audit: Audit{LedgerDir: "d/audit/ledger"},
 	}

@@ -62,6 +62,9 @@ func (c *Config) Parse(text string) error {
 			"tls_disable":   &c.Listener.Plain,
 			"tls_cert_file": &c.Listener.CertFile,
 			"tls_key_file":  &c.Listener.KeyFile,
+
+			"max_request_size":     &c.Listener.MaxRequestSize,
+			"max_request_duration": &c.Listener.MaxRequestDuration,
 		}),
 		"name":    &c.Name,
 		"monitor": block(keys{"address": &c.Monitor.Address}),

@@ -104,7 +104,7 @@ func (f *serverFlags) load(lookup func(string) (string, bool)) (config.Config, e
 	if f.dev {
 		cfg.Dev, cfg.AutoInit, cfg.Log.Format = true, true, "text"
 		address := cmp.Or(f.devAddress, cfg.Listener.Address, devAddress)
-		cfg.Listener = config.Listener{Address: address, Plain: true}
+		cfg.Listener.Address, cfg.Listener.Plain, cfg.Listener.CertFile, cfg.Listener.KeyFile = address, true, "", ""
 		cfg.DataDir = os.TempDir() // replaced by one that is removed
 		cfg.DevToken = secret.New(f.devToken)
 		if f.devToken == "" {
