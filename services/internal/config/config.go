@@ -66,6 +66,11 @@ type Listener struct {
 	Plain    bool   // tls_disable
 	CertFile string // PEM
 	KeyFile  string // PEM
+	// ClientCAFile: certificates of clients must be by one of it.
+	ClientCAFile string
+	// RequireClientCert: every client must have one.
+	RequireClientCert bool
+	MinVersion        string // "tls12", "tls13"
 
 	MaxRequestSize     int64         // bytes of a body; 1 MiB
 	MaxRequestDuration time.Duration // 90 s
@@ -166,7 +171,7 @@ const (
 func Default() Config {
 	return Config{
 		AutoInit: true,
-		Listener: Listener{MaxRequestSize: defaultSize, MaxRequestDuration: defaultWithin},
+		Listener: Listener{MinVersion: "tls12", MaxRequestSize: defaultSize, MaxRequestDuration: defaultWithin},
 		TTL:      TTL{Default: systemTTL, Max: systemTTL},
 		Log:      Log{Level: "info", Format: "json"},
 		Limits:   Limits{Backlog: defaultBacklog, InFlight: defaultFlight},
@@ -212,8 +217,10 @@ func (c *Config) listener(k *checks) {
 	k.need(err == nil, `listener "tcp" needs an address such as "127.0.0.1:8200"`)
 	tls := c.Listener.CertFile != "" && c.Listener.KeyFile != ""
 	k.need(c.Listener.Plain || tls, `listener "tcp" needs tls_cert_file and tls_key_file, or tls_disable = true`)
-	k.need(!c.Listener.Plain || c.Listener.CertFile == "" && c.Listener.KeyFile == "",
+	k.need(!c.Listener.Plain || c.Listener.CertFile == "" && c.Listener.KeyFile == "" && c.Listener.ClientCAFile == "" && !c.Listener.RequireClientCert,
 		`listener "tcp" has both tls_disable and a certificate: remove one`)
+	k.need(!c.Listener.RequireClientCert || c.Listener.ClientCAFile != "", "tls_require_and_verify_client_cert needs tls_client_ca_file")
+	k.need(slices.Contains([]string{"tls12", "tls13"}, c.Listener.MinVersion), "tls_min_version %q is not tls12 or tls13", c.Listener.MinVersion)
 	k.need(c.Listener.MaxRequestSize > 0, "max_request_size must be above 0")
 	k.need(c.Listener.MaxRequestDuration >= time.Second, "max_request_duration must be at least 1s")
 }

@@ -49,6 +49,9 @@ listener "tcp" {
   address       = "0.0.0.0:8200"
   tls_cert_file = "c.pem"
   tls_key_file  = "k.pem"
+  tls_client_ca_file = "ca.pem"
+  tls_require_and_verify_client_cert = true
+  tls_min_version    = "tls13"
   max_request_size     = 4096
   max_request_duration = "10s"
 }
@@ -61,7 +64,7 @@ expiry { stray_sweep = "5s" paused = true }
 	}
 	want := Config{
 		DataDir: "d", KeyFile: "/k", TTL: TTL{time.Hour, 24 * time.Hour}, Log: Log{"debug", "text"},
-		Listener: Listener{Address: "0.0.0.0:8200", CertFile: "c.pem", KeyFile: "k.pem", MaxRequestSize: 4096, MaxRequestDuration: 10 * time.Second},
+		Listener: Listener{Address: "0.0.0.0:8200", CertFile: "c.pem", KeyFile: "k.pem", ClientCAFile: "ca.pem", RequireClientCert: true, MinVersion: "tls13", MaxRequestSize: 4096, MaxRequestDuration: 10 * time.Second},
 		NATS:     NATS{Listen: "127.0.0.1:4222", Replicas: 1}, Limits: Limits{10, 20}, Expiry: Expiry{5 * time.Second, true},
 		Store: Store{MaxConns: 16}, Audit: Audit{LedgerDir: "d/audit/ledger"},
 	}
@@ -73,7 +76,15 @@ expiry { stray_sweep = "5s" paused = true }
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ text, says string }{
-		"unknown key":          {smallest + "storage_dir = \"x\"", `line 4: unknown key "storage_dir"`},
+		"unknown key": {smallest + "storage_dir = \"x\"", `line 4: unknown key "storage_dir"`},
+		"client cert, no CA": {
+			`data_dir = "d"
+listener "tcp" { address = ":1" tls_cert_file = "c" tls_key_file = "k" tls_require_and_verify_client_cert = true }`, "needs tls_client_ca_file",
+		},
+		"plain and client CA": {`data_dir = "d"
+listener "tcp" { address = ":1" tls_disable = true tls_client_ca_file = "c" }`, "has both tls_disable and a certificate"},
+		"old TLS": {`data_dir = "d"
+listener "tcp" { address = ":1" tls_cert_file = "c" tls_key_file = "k" tls_min_version = "tls10" }`, `tls_min_version "tls10" is not tls12 or tls13`},
 		"unknown key inside":   {`listener "tcp" { addrezz = "x" }`, `unknown key "addrezz"`},
 		"unknown listener":     {`listener "unix" { address = "x" }`, `takes the label "tcp"`},
 		"key twice":            {`data_dir = "x"` + "\n" + smallest, "already set"},

@@ -63,6 +63,10 @@ func (c *Config) Parse(text string) error {
 			"tls_cert_file": &c.Listener.CertFile,
 			"tls_key_file":  &c.Listener.KeyFile,
 
+			"tls_client_ca_file":                 &c.Listener.ClientCAFile,
+			"tls_require_and_verify_client_cert": &c.Listener.RequireClientCert,
+			"tls_min_version":                    &c.Listener.MinVersion,
+
 			"max_request_size":     &c.Listener.MaxRequestSize,
 			"max_request_duration": &c.Listener.MaxRequestDuration,
 		}),

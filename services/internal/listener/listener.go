@@ -1,5 +1,3 @@
-// Package listener opens the address of an API, with TLS unless the
-// configuration says not to, and serves it until its turn to stop comes.
 package listener
 
 import (
@@ -16,28 +14,70 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/shared/clock"
 )
 
 // drainWithin is how long open requests may take at a stop; then they are cut.
 const drainWithin = 5 * time.Second
 
+// Listener is an open address.
+type Listener struct {
+	net.Listener
+	certificates *certificates // nil: plain text
+}
+
 // Open listens.
-func Open(ctx context.Context, l config.Listener) (net.Listener, error) {
+func Open(ctx context.Context, l config.Listener) (*Listener, error) {
+	var c *certificates
+	if !l.Plain {
+		c = &certificates{from: l}
+		if _, err := c.load(); err != nil {
+			return nil, err
+		}
+	}
 	var lc net.ListenConfig
 	opened, err := lc.Listen(ctx, "tcp", l.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	if c == nil {
+		return &Listener{Listener: opened}, nil
+	}
+	return &Listener{tls.NewListener(opened, c.outer()), c}, nil
+}
+
+// Check finds out whether what the configuration names can be used, without
+// listening.
+func Check(l config.Listener) error {
 	if l.Plain {
-		return opened, nil
+		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("load the listener's certificate: %w", err), opened.Close())
+	_, err := (&certificates{from: l}).load()
+	return err
+}
+
+// Exposed reports whether what is said at the address can be read by others on
+// the way: plain text beyond this machine.
+func (l *Listener) Exposed() bool {
+	at, ok := l.Addr().(*net.TCPAddr)
+	return l.certificates == nil && (!ok || !at.IP.IsLoopback())
+}
+
+// Warn says so.
+func (l *Listener) Warn(log zerolog.Logger) {
+	if l.Exposed() {
+		log.Warn().Str("address", l.Addr().String()).
+			Msg("WARNING: plain HTTP beyond this machine: tokens and passwords can be read on the way; set tls_cert_file and tls_key_file")
 	}
-	return tls.NewListener(opened, &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-	}), nil
+}
+
+// Follow takes up changed files until ctx ends; hangup asks for it at once.
+func (l *Listener) Follow(ctx context.Context, c clock.Clock, hangup <-chan struct{}, log zerolog.Logger) error {
+	if l.certificates == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return l.certificates.follow(ctx, c, hangup, log)
 }
 
 // URL is where clients reach what listens at addr.

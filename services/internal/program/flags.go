@@ -9,11 +9,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/listener"
 	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/expiry/redis"
+	"github.com/curfew-project/curfew/shared/step"
 )
 
 // Streams are where a program reads and writes.
@@ -21,6 +24,8 @@ type Streams struct {
 	Stdout, Stderr io.Writer
 	// Lookup reads the environment.
 	Lookup func(string) (string, bool)
+	// Hangups tells of SIGHUP.
+	Hangups *step.Watchers
 }
 
 // Main is the main function of a program: it returns the exit code.
@@ -28,7 +33,33 @@ func Main(p config.Program, about string, role Role) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	return start(ctx, p, about, role, os.Args[1:], Streams{Stdout: os.Stdout, Stderr: os.Stderr, Lookup: os.LookupEnv})
+	hangups, end := Hangups()
+	defer end()
+	return start(ctx, p, about, role, os.Args[1:], Streams{Stdout: os.Stdout, Stderr: os.Stderr, Lookup: os.LookupEnv, Hangups: hangups})
+}
+
+// Hangups tells of SIGHUP until it is ended. The process does not end by the
+// signal any more.
+func Hangups() (w *step.Watchers, end func()) {
+	w = &step.Watchers{}
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-signals:
+				w.Set()
+			case <-done:
+				return
+			}
+		}
+	})
+	return w, func() {
+		signal.Stop(signals)
+		close(done)
+		wg.Wait()
+	}
 }
 
 // start parses flags and configuration, and runs the role. Bad usage is exit
@@ -76,11 +107,16 @@ func configured(ctx context.Context, p config.Program, role Role, file, level st
 		return err
 	}
 	if check {
+		if p != config.Revoker {
+			if err := listener.Check(cfg.Listener); err != nil {
+				return err
+			}
+		}
 		return cfg.Print(streams.Stdout)
 	}
 	log := cfg.Log.Logger(streams.Stderr)
 	redis.LogTo(log.With().Str("component", "index").Logger())
-	return run(ctx, p, cfg, role, log)
+	return run(ctx, p, cfg, role, log, cmp.Or(streams.Hangups, &step.Watchers{}))
 }
 
 // load is flag over environment over file over default.

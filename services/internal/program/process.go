@@ -44,12 +44,13 @@ type Process struct {
 	engine  *database.Engine
 	opened  atomic.Bool // Store and Install are set
 	begun   atomic.Bool // the role has started
+	hangups *step.Watchers
 }
 
 // run runs a role until ctx ends or a part fails, then stops everything in
 // order.
-func run(ctx context.Context, program config.Program, cfg config.Config, role Role, log zerolog.Logger) error {
-	p := newProcess(program, cfg, log)
+func run(ctx context.Context, program config.Program, cfg config.Config, role Role, log zerolog.Logger, hangups *step.Watchers) error {
+	p := newProcess(program, cfg, log, hangups)
 	err := p.work(ctx, role)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil // asked to stop while it started: that is no failure
@@ -57,11 +58,12 @@ func run(ctx context.Context, program config.Program, cfg config.Config, role Ro
 	return errors.Join(err, p.Life.Stop(ctx))
 }
 
-func newProcess(program config.Program, cfg config.Config, log zerolog.Logger) *Process {
+func newProcess(program config.Program, cfg config.Config, log zerolog.Logger, hangups *step.Watchers) *Process {
 	cfg.Name = cmp.Or(cfg.Name, heartbeat.OwnName())
 	return &Process{
 		Program: program, Config: cfg, Clock: clock.System{}, Log: log,
 		Life: lifecycle.New(clock.System{}, log), Monitor: monitor.New(string(program), version.Version),
+		hangups: hangups,
 	}
 }
 
@@ -109,6 +111,10 @@ func (p *Process) Serve(ctx context.Context, s *http.Server, drain func()) error
 	if err != nil {
 		return err
 	}
+	l.Warn(p.Log)
+	hangup, release := p.hangups.Watch()
+	p.Life.OnStop("hangups", func(context.Context) error { release(); return nil })
+	p.Life.Run(ctx, "certificates", func(ctx context.Context) error { return l.Follow(ctx, p.Clock, hangup, p.Part("listener")) })
 	p.Log.Info().Str("address", listener.URL(p.Config.Listener, l.Addr())).Msg("serving")
 	p.Life.Run(ctx, "api", func(ctx context.Context) error { return listener.Serve(ctx, s, l, drain, p.Part("api")) })
 	return nil

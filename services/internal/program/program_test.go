@@ -17,6 +17,7 @@ import (
 
 	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/services/internal/version"
+	"github.com/curfew-project/curfew/shared/step"
 )
 
 // hang bounds what must happen some time; it decides nothing.
@@ -128,7 +129,7 @@ func TestUsage(t *testing.T) {
 			t.Parallel()
 			var stdout, stderr output
 			lookup := func(k string) (string, bool) { v, ok := c.env[k]; return v, ok }
-			code := start(t.Context(), config.Revoker, "Take credentials away", unused(t), c.args, Streams{&stdout, &stderr, lookup})
+			code := start(t.Context(), config.Revoker, "Take credentials away", unused(t), c.args, Streams{Stdout: &stdout, Stderr: &stderr, Lookup: lookup})
 			if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
 				t.Errorf("exit %d, stdout %q, stderr %q; want %d, %q, %q", code, stdout.String(), stderr.String(), c.code, c.stdout, c.stderr)
 			}
@@ -153,7 +154,7 @@ func launch(t *testing.T, text string, role Role) *running {
 	r := &running{T: t, stop: cancel, ended: make(chan int, 1)}
 	args := []string{"-config=" + file(t, text)}
 	go func() {
-		r.ended <- start(ctx, config.Revoker, "a test", role, args, Streams{&output{}, &r.stderr, func(string) (string, bool) { return "", false }})
+		r.ended <- start(ctx, config.Revoker, "a test", role, args, Streams{Stdout: &output{}, Stderr: &r.stderr, Lookup: func(string) (string, bool) { return "", false }})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -249,7 +250,7 @@ func TestBegin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newProcess(config.Revoker, config.Default(), config.Log{Level: "error"}.Logger(&output{}))
+			p := newProcess(config.Revoker, config.Default(), config.Log{Level: "error"}.Logger(&output{}), &step.Watchers{})
 			if c.fail {
 				p.Life.Run(t.Context(), "part", func(context.Context) error { return broken })
 			}

@@ -14,10 +14,12 @@ import (
 	"github.com/curfew-project/curfew/services/curfew/internal/cli"
 	"github.com/curfew-project/curfew/services/curfew/internal/server"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/listener"
 	"github.com/curfew-project/curfew/services/internal/unseal"
 	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/step"
 )
 
 // devAddress is where dev mode listens if nobody says otherwise.
@@ -30,7 +32,8 @@ type serverFlags struct {
 }
 
 // Server is `curfew server`. lookup reads the environment.
-func Server(lookup func(string) (string, bool)) cli.Extension {
+// hangups tells of SIGHUP.
+func Server(lookup func(string) (string, bool), hangups *step.Watchers) cli.Extension {
 	return cli.Extension{New: func(streams cli.IO) *cobra.Command {
 		var f serverFlags
 		cmd := &cobra.Command{
@@ -41,7 +44,7 @@ func Server(lookup func(string) (string, bool)) cli.Extension {
   curfew server -config=curfew.hcl -check-config`,
 			Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return f.run(cmd.Context(), streams, lookup)
+				return f.run(cmd.Context(), streams, lookup, hangups)
 			},
 		}
 		flags := cmd.Flags()
@@ -55,12 +58,15 @@ func Server(lookup func(string) (string, bool)) cli.Extension {
 	}}
 }
 
-func (f *serverFlags) run(ctx context.Context, streams cli.IO, lookup func(string) (string, bool)) error {
+func (f *serverFlags) run(ctx context.Context, streams cli.IO, lookup func(string) (string, bool), hangups *step.Watchers) error {
 	cfg, err := f.load(lookup)
 	if err != nil {
 		return err
 	}
 	if f.check {
+		if err := listener.Check(cfg.Listener); err != nil {
+			return err
+		}
 		return cfg.Print(streams.Stdout)
 	}
 	if cfg.Dev {
@@ -75,7 +81,7 @@ func (f *serverFlags) run(ctx context.Context, streams cli.IO, lookup func(strin
 		}
 	}
 	log := cfg.Log.Logger(streams.Stderr)
-	s, err := server.New(ctx, cfg, clock.System{}, log)
+	s, err := server.New(ctx, cfg, clock.System{}, log, hangups)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/services/curfew/internal/cli"
+	"github.com/curfew-project/curfew/shared/step"
 )
 
 const token = "hvs.verysecretroottoken"
@@ -22,7 +23,7 @@ func run(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	code = cli.Run(t.Context(), args, cli.IO{
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now,
 		Getenv: func(name string) string { return env[name] },
-	}, Server(lookup), Verify())
+	}, Server(lookup, &step.Watchers{}), Verify())
 	return code, out.String(), errs.String()
 }
 

@@ -29,7 +29,11 @@ type Announcement struct {
 }
 
 // serve answers requests until its turn to stop comes.
-func (s *Server) serve(ctx context.Context, l net.Listener) {
+func (s *Server) serve(ctx context.Context, l *listener.Listener) {
+	l.Warn(s.log)
+	hangup, release := s.hangups.Watch()
+	s.life.OnStop("hangups", func(context.Context) error { release(); return nil })
+	s.life.Run(ctx, "certificates", func(ctx context.Context) error { return l.Follow(ctx, s.clock, hangup, s.part("listener")) })
 	drain := func() { // open streams would hold the stop up
 		if a := s.audit.Load(); a != nil {
 			a.Drain()

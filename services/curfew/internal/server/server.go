@@ -44,6 +44,8 @@ type Server struct {
 	clock clock.Clock
 	log   zerolog.Logger
 	life  *lifecycle.Lifecycle
+	// hangups tells of SIGHUP.
+	hangups *step.Watchers
 
 	store   *sqlite.Store
 	engine  *database.Engine
@@ -54,9 +56,10 @@ type Server struct {
 	stream atomic.Pointer[string]
 }
 
-// New opens the store and wires the API; nothing runs yet.
-func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, clock: c, log: log, life: lifecycle.New(c, log)}
+// New opens the store and wires the API; nothing runs yet. hangups tells of
+// SIGHUP.
+func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logger, hangups *step.Watchers) (*Server, error) {
+	s := &Server{cfg: cfg, clock: c, log: log, life: lifecycle.New(c, log), hangups: hangups}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}

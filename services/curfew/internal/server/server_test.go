@@ -15,6 +15,7 @@ import (
 
 	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store/sqlite"
 )
 
@@ -32,7 +33,7 @@ func configuration(t *testing.T) config.Config {
 // run starts a server and returns its announcement and what stops it.
 func run(t *testing.T, c config.Config) (Announcement, func()) {
 	t.Helper()
-	s, err := New(t.Context(), c, clock.System{}, zerolog.Nop())
+	s, err := New(t.Context(), c, clock.System{}, zerolog.Nop(), &step.Watchers{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func run(t *testing.T, c config.Config) (Announcement, func()) {
 // refused runs a server that cannot start, and returns why.
 func refused(t *testing.T, c config.Config) error {
 	t.Helper()
-	s, err := New(t.Context(), c, clock.System{}, zerolog.Nop())
+	s, err := New(t.Context(), c, clock.System{}, zerolog.Nop(), &step.Watchers{})
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func TestStartIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.Listener = config.Listener{Address: "127.0.0.1:0", CertFile: path, KeyFile: path}
-		}, "load the listener's certificate"},
+		}, "use tls_cert_file"},
 		"stream directory is a file": {func(t *testing.T, c *config.Config) { //nolint:thelper // a fault
 			if err := os.WriteFile(filepath.Join(c.DataDir, "nats"), nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -169,7 +170,7 @@ func TestStopDuringStart(t *testing.T) {
 	t.Parallel()
 	c := configuration(t)
 	for _, after := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond} {
-		s, err := New(t.Context(), c, clock.System{}, zerolog.Nop())
+		s, err := New(t.Context(), c, clock.System{}, zerolog.Nop(), &step.Watchers{})
 		if err != nil {
 			t.Fatal(err)
 		}
