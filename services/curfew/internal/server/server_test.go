@@ -23,7 +23,7 @@ func configuration(t *testing.T) config.Config {
 	t.Helper()
 	c := config.Default()
 	c.DataDir = t.TempDir()
-	c.Listener = config.Listener{Address: "127.0.0.1:0", Plain: true}
+	c.Listener.Address, c.Listener.Plain = "127.0.0.1:0", true
 	if err := c.Finish(config.Server); err != nil {
 		t.Fatal(err)
 	}
