@@ -11,6 +11,8 @@
 //   - each request is on record before it is answered (D6); issuing stops when
 //     the record cannot be kept or taken away (D4), revoking never does;
 //   - what a client did not receive is taken back (A8);
+//   - while people have sealed the API nothing is served or issued, by any
+//     issuer, from the commit of the seal on (C10);
 //   - while the store is suspended nothing is issued or renewed, everything else
 //     is served, and sys/installation says why (A7).
 //

@@ -61,8 +61,11 @@ type LockoutConfig = auth.LockoutConfig
 
 // The errors of [Seal].
 var (
-	ErrInitialized = status.ErrInitialized
-	ErrNotAllowed  = status.ErrNotAllowed
+	ErrInitialized    = status.ErrInitialized
+	ErrNotAllowed     = status.ErrNotAllowed
+	ErrNotInitialized = status.ErrNotInitialized
+	ErrNoKey          = status.ErrNoKey
+	ErrWrongKey       = status.ErrWrongKey
 )
 
 // Keys derives keys from the seal.
@@ -144,6 +147,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		return nil, fmt.Errorf("make issuer: lease TTL too large: default_lease_ttl %s, max_lease_ttl %s", system.Default, system.Max)
 	}
 	cfg.Version = cmp.Or(cfg.Version, "0.0.0")
+	d.Store = sealedStore{d.Store, d.Seal}
 
 	recorder := record.New(d.Store, d.Clock, record.Config{DeniedPerSecond: cfg.DeniedPerSecond, CountEvery: cfg.CountEvery})
 	policies := access.NewBook(d.Store, d.Clock, d.Log)

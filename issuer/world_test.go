@@ -54,6 +54,7 @@ const target = "target-1"
 type seal struct {
 	mu     sync.Mutex
 	status issuer.SealStatus
+	guard  []store.Ref
 }
 
 func openSeal() *seal {
@@ -83,6 +84,33 @@ func (s *seal) Initialize(_ context.Context, _ issuer.InitRequest) (issuer.InitR
 	}
 	s.status.Initialized, s.status.Sealed = true, false
 	return issuer.InitResult{RootToken: secret.New("hvs.made-by-init")}, nil
+}
+
+// Shut seals the API; the key is "the key".
+func (s *seal) Shut(context.Context, ...event.Event) error {
+	s.set(func(s *issuer.SealStatus) { s.Sealed = true })
+	return nil
+}
+
+func (s *seal) Unseal(_ context.Context, key secret.Value, _ lease.Actor) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.status.Initialized:
+		return issuer.ErrNotInitialized
+	case key.Reveal() == "no key":
+		return issuer.ErrNoKey
+	case key.Reveal() != "the key":
+		return issuer.ErrWrongKey
+	}
+	s.status.Sealed = false
+	return nil
+}
+
+func (s *seal) Guard() []store.Ref {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.guard
 }
 
 // Derive implements issuer.Keys.

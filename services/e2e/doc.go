@@ -22,6 +22,9 @@
 //     killed, and takes nothing away early; an older or copied data directory
 //     takes nothing away that it does not know, before a person has confirmed
 //     (A7, B3);
+//   - a sealed API serves and issues nothing, by any issuer, whatever restarts, and
+//     what is due is still revoked on time (C10);
+//   - quotas hold over all issuers, and never stand in the way of a revocation;
 //   - bad input gets a 4xx in Vault's shape and changes nothing;
 //   - no password and no token is in anything that the program or its target
 //     writes.

@@ -18,6 +18,7 @@ import (
 	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/step"
 )
 
 func main() {
@@ -42,6 +43,7 @@ func role(ctx context.Context, p *program.Process) error {
 		return err
 	})
 	p.Life.Run(ctx, "issuer", api.Run)
+	p.Life.Run(ctx, "seal", step.New(p.Clock, p.Part("seal"), step.Config{}, p.Install).Run)
 	// It answers before it is initialised: sys/init is one of its paths.
 	if err := p.Serve(ctx, api.Server(), func() {}); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Load reads a key file: one master key a line, 64 hex digits or base64 of 32
@@ -35,6 +36,10 @@ func LoadOrCreate(path string) (*Keyring, error) {
 	}
 	return Load(path)
 }
+
+// Parse reads the text of a key file; keys may be parted by commas, too. For a
+// key from an environment.
+func Parse(text string) (*Keyring, error) { return parse([]byte(strings.ReplaceAll(text, ",", "\n"))) }
 
 func load(path string) (*Keyring, error) {
 	f, err := os.Open(path) //nolint:gosec // the path is the operator's key file

@@ -83,6 +83,8 @@ type mounted struct {
 	handler http.Handler
 }
 
+const unsealPath = "sys/unseal"
+
 // openRoute serves a path without a token.
 type openRoute func(ctx context.Context, query url.Values) (*wire.Answer, error)
 
@@ -106,6 +108,7 @@ func New(p Parts, cfg Config) *API {
 		"sys/seal-status": p.Status.SealStatus,
 		"sys/leader":      p.Status.Leader,
 		"sys/init":        p.Status.Initialized,
+		unsealPath:        func(context.Context, url.Values) (*wire.Answer, error) { return nil, wire.UnsupportedOperation() },
 	}
 	for prefix, h := range cfg.Mounted {
 		a.mounted = append(a.mounted, mounted{prefix, h})

@@ -4,7 +4,7 @@
 //	path ─▶ open path? ─▶ room? ─▶ sealed? ─▶ rate? ─▶ login? ─▶ token ─▶ body ─▶ policies ─▶ route ─▶ record ─▶ write
 //
 // What holds:
-//   - nothing but health, seal-status, leader, init and the logins of auth
+//   - nothing but health, seal-status, leader, init, unseal and the logins of auth
 //     methods is served without a valid token, and a login does nothing else;
 //   - what a token may do is asked of its policies before anything is looked for
 //     (package access), so who may not learns not even whether there is something;

@@ -133,6 +133,7 @@ func (a *API) table() []route {
 		{"sys/quotas/lease-count", "", ops{list: plain(q.ListCount)}},
 		{"sys/quotas/lease-count/…", "", ops{read: q.ReadCount, write: q.WriteCount, del: q.DeleteCount}},
 
+		{"sys/seal", "", ops{write: plain(a.Status.Seal)}},
 		{"sys/installation", "", ops{read: plain(a.Operator.Read)}},
 		{"sys/installation/confirm", "", ops{write: plain(a.Operator.Confirm)}},
 

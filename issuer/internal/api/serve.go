@@ -59,8 +59,11 @@ func (e *exchange) public(ctx context.Context, path string, serve openRoute) {
 		e.probe = path
 		answer, err = serve(ctx, e.h.URL.Query())
 	case http.MethodPut, http.MethodPost:
-		if path == "sys/init" {
+		switch path {
+		case "sys/init":
 			answer, err = e.initialize(ctx)
+		case unsealPath:
+			answer, err = e.unseal(ctx)
 		}
 	}
 	if err != nil {
@@ -68,6 +71,15 @@ func (e *exchange) public(ctx context.Context, path string, serve openRoute) {
 		return
 	}
 	e.write(answer)
+}
+
+// unseal serves who has the key of what is sealed.
+func (e *exchange) unseal(ctx context.Context) (*wire.Answer, error) {
+	data, err := wire.Decode(e.body())
+	if err != nil {
+		return nil, err
+	}
+	return e.api.Status.Unseal(ctx, data, lease.Actor{Name: "unseal key", Address: request.Address(e.h), RequestID: e.id})
 }
 
 func (e *exchange) initialize(ctx context.Context) (*wire.Answer, error) {

@@ -251,6 +251,8 @@ func withdrawn(what string) error {
 	switch what {
 	case store.WithdrawnToken:
 		return wire.Denied()
+	case string(store.KindSystem):
+		return wire.Sealed()
 	case store.WithdrawnPrefix:
 		return wire.Invalid("leases of this path were revoked while the credential was made: ask again")
 	}

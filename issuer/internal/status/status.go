@@ -11,7 +11,10 @@ import (
 
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 // Seal is what guards the secrets of the configuration.
@@ -21,12 +24,24 @@ type Seal interface {
 	// Initialize makes the installation: its keys and its first root token. It
 	// fails with [ErrInitialized] or [ErrNotAllowed].
 	Initialize(ctx context.Context, want InitRequest) (InitResult, error)
+	// Shut seals the API of every issuer until somebody unseals it; the events
+	// share its commit. One that is sealed stays so.
+	Shut(ctx context.Context, events ...event.Event) error
+	// Unseal opens what is sealed to who has the key. It fails with
+	// [ErrNotInitialized], [ErrNoKey] or [ErrWrongKey]; one that is open stays so.
+	Unseal(ctx context.Context, key secret.Value, by lease.Actor) error
+	// Guard is what must not have been withdrawn where something is issued: a
+	// seal withdraws it (A3). None before there is an installation.
+	Guard() []store.Ref
 }
 
-// The errors of [Seal.Initialize].
+// The errors of [Seal].
 var (
-	ErrInitialized = errors.New("already initialized")
-	ErrNotAllowed  = errors.New("initialization over the API is not allowed")
+	ErrInitialized    = errors.New("already initialized")
+	ErrNotAllowed     = errors.New("initialization over the API is not allowed")
+	ErrNotInitialized = errors.New("not initialized")
+	ErrNoKey          = errors.New("that is no key")
+	ErrWrongKey       = errors.New("that is not the key of this installation")
 )
 
 // SealStatus is the state of the seal.
@@ -221,8 +236,11 @@ func (d *Desk) Initialize(ctx context.Context, f wire.Fields) (*wire.Answer, err
 	if want.Threshold, err = f.Int("secret_threshold"); err != nil {
 		return nil, err
 	}
-	if want.Shares > 0 && want.Threshold > want.Shares {
+	switch {
+	case want.Shares > 0 && want.Threshold > want.Shares:
 		return nil, wire.Invalid("secret_threshold cannot be above secret_shares")
+	case want.Shares > 1:
+		return nil, wire.Invalid("the key is in one piece: ask with secret_shares=1 and secret_threshold=1 (-key-shares=1 -key-threshold=1)")
 	}
 	got, err := d.seal.Initialize(context.WithoutCancel(ctx), want)
 	switch {

@@ -41,19 +41,23 @@ type Config struct {
 	// Name tells this process from others of its kind; host name and process
 	// id where it is empty.
 	Name     string
-	DataDir  string   // all state of the embedded form; what an auditor derives
-	KeyFile  string   // master key; <data_dir>/seal.key
-	AutoInit bool     // the first start initialises itself
-	Listener Listener // the API; of an auditor: the record, for issuers
-	Monitor  Monitor  // health and metrics
-	Store    Store    // of the distributed form
-	NATS     NATS
-	Redis    Redis
-	Audit    Audit
-	TTL      TTL // of the system
-	Log      Log
-	Limits   Limits
-	Expiry   Expiry
+	DataDir  string // all state of the embedded form; what an auditor derives
+	KeyFile  string // master key; <data_dir>/seal.key
+	AutoInit bool   // the first start initialises itself
+	// MasterKey is the text of the key file, from the environment in its place.
+	MasterKey secret.Value
+	// AutoUnseal: the key is in KeyFile or MasterKey; else people give it.
+	AutoUnseal bool
+	Listener   Listener // the API; of an auditor: the record, for issuers
+	Monitor    Monitor  // health and metrics
+	Store      Store    // of the distributed form
+	NATS       NATS
+	Redis      Redis
+	Audit      Audit
+	TTL        TTL // of the system
+	Log        Log
+	Limits     Limits
+	Expiry     Expiry
 
 	// Of dev mode, by flag only.
 	Dev      bool         // keeps nothing
@@ -170,7 +174,7 @@ const (
 // Default is the configuration before file, environment and flags.
 func Default() Config {
 	return Config{
-		AutoInit: true,
+		AutoInit: true, AutoUnseal: true,
 		Listener: Listener{MinVersion: "tls12", MaxRequestSize: defaultSize, MaxRequestDuration: defaultWithin},
 		TTL:      TTL{Default: systemTTL, Max: systemTTL},
 		Log:      Log{Level: "info", Format: "json"},
@@ -193,11 +197,14 @@ func (c *Config) Finish(p Program) error {
 		c.listener(&k)
 	}
 	c.bounds(&k)
+	k.need(c.AutoUnseal || !c.AutoInit, "auto_unseal = false needs auto_init = false: the key is handed out by `curfew operator init`")
+	k.need(c.AutoUnseal || c.MasterKey.Empty(), "auto_unseal = false and CURFEW_MASTER_KEY: remove one")
 	if p == Server {
 		k.need(c.DataDir != "", `data_dir is needed: the directory that keeps all state`)
 		k.need(c.Store.URL == "", `store "postgres" is for curfew-issuer, curfew-revoker and curfew-auditor; curfew server keeps its own`)
 	} else {
-		k.need(c.KeyFile != "", "key_file is needed: the master key, the same for all programs")
+		k.need(c.KeyFile != "" || !c.MasterKey.Empty(), "key_file is needed: the master key, the same for all programs")
+		k.need(c.AutoUnseal, "auto_unseal = false is for curfew server: the other programs have nowhere to be given the key")
 		c.external(&k, p)
 	}
 	return errors.Join(k...)

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strconv"
+
+	"github.com/curfew-project/curfew/shared/secret"
 )
 
 // Environ applies environment variables to c: CURFEW_<KEY> for the top-level
@@ -23,6 +25,9 @@ func (c *Config) Environ(lookup func(string) (string, bool)) error {
 		if v, ok := lookup(name); ok {
 			*to = v
 		}
+	}
+	if v, ok := lookup("CURFEW_MASTER_KEY"); ok {
+		c.MasterKey = secret.New(v)
 	}
 	if v, ok := lookup("CURFEW_AUTO_INIT"); ok {
 		b, err := strconv.ParseBool(v)

@@ -53,6 +53,7 @@ func (c *Config) Parse(text string) error {
 		"data_dir":          &c.DataDir,
 		"key_file":          &c.KeyFile,
 		"auto_init":         &c.AutoInit,
+		"auto_unseal":       &c.AutoUnseal,
 		"default_lease_ttl": &c.TTL.Default,
 		"max_lease_ttl":     &c.TTL.Max,
 		"log_level":         &c.Log.Level,

@@ -61,7 +61,9 @@ func (p *Process) openStore(ctx context.Context) error {
 		}
 	}
 	p.Life.OnStop("store", func(context.Context) error { return p.Store.Close() }) //nolint:contextcheck // closing waits for what is under way
-	p.Install = unseal.New(p.Store, unseal.Config{KeyFile: p.Config.KeyFile, Auto: p.Config.AutoInit, StorageType: "postgresql"})
+	p.Install = unseal.New(p.Store, unseal.Config{
+		KeyFile: p.Config.KeyFile, Key: p.Config.MasterKey, Manual: !p.Config.AutoUnseal, Auto: p.Config.AutoInit, StorageType: "postgresql",
+	})
 	p.engine, err = database.New(database.Deps{Store: p.Store, Sealer: p.Install, Clock: p.Clock, Log: p.Part("database")},
 		database.Config{Program: strings.TrimPrefix(string(p.Program), "curfew-")})
 	if err != nil {

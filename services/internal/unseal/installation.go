@@ -1,6 +1,21 @@
 // Package unseal is the seal and the identity of an installation, as a program
-// has them: the master key from a file that all programs of the installation
-// share, and what the first start makes.
+// has them: the master key, and what the first start makes.
+//
+// # The key and the mark
+//
+// The master key comes from a file that all programs of the installation share, or
+// from their environment: they unseal by themselves. Or (Config.Manual) it is
+// nowhere but with people: a process has it once one of them gave it by sys/unseal.
+//
+// Apart from that, people can seal the API of all issuers (sys/seal). That is a
+// mark in the store, which no start lifts: only who gives the key does. It stops
+// the API and, in the commit of every intent, issuing; it takes the key from no
+// process, so that what was issued goes on time (C10, decision 9).
+//
+//	               Manual, no key given      sealed by people
+//	API            503 Vault is sealed       503 Vault is sealed
+//	revocation     none in this process      goes on
+//	ends by        sys/unseal                sys/unseal
 //
 // # What holds
 //
@@ -13,12 +28,17 @@
 // # What can fail
 //
 //	key file of another installation   an error that names the file
+//	a seal whose commit is not         the API says as the store has it; within
+//	answered                           half a second so does every other
 //	store away                         tried again by who calls
 //	not initialised yet                [Installation.Await] waits
 package unseal
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,6 +73,8 @@ type record struct {
 	ID string `json:"id"`
 	// Check is a known text under the seal: another key file is found out.
 	Check []byte `json:"check"`
+	// Seal: it has the entry by which it is sealed.
+	Seal bool `json:"seal"`
 }
 
 // Store is what an installation needs of the store.
@@ -67,6 +89,10 @@ type Store interface {
 // Config says how an installation is found or made.
 type Config struct {
 	KeyFile string
+	// Key, if set, is the text of a key file, and KeyFile is not looked at.
+	Key secret.Value
+	// Manual: there is neither; people unseal each process.
+	Manual bool
 	// Auto: initialises itself; not over the API.
 	Auto bool
 	// StorageType is shown to clients: "sqlite", "postgres".
@@ -82,12 +108,17 @@ type Installation struct {
 	// root makes the root token; see [Installation.Roots].
 	root func(ctx context.Context, text secret.Value) error
 
-	making sync.Mutex // one initialises at a time
+	making   sync.Mutex // one initialises at a time
+	fetching sync.Mutex // what was read later is known later
 
-	mu    sync.Mutex
-	id    string
-	ring  *seal.Keyring
-	ready chan struct{} // closed when initialised and unsealed
+	mu      sync.Mutex
+	known   bool // there is an installation
+	id      string
+	check   []byte
+	shut    bool   // people have sealed the API
+	inForce string // incarnation of the entry that says that they have not
+	ring    *seal.Keyring
+	ready   chan struct{} // closed when initialised and unsealed
 }
 
 // New returns an installation that nothing is known of yet.
@@ -149,35 +180,61 @@ const (
 var errSealed = errors.New("the seal is closed")
 
 // Load opens the seal of an installation that was initialised before; false if
-// it was not.
+// it was not. One that is [Config].Manual stays as it is.
 func (i *Installation) Load(ctx context.Context) (bool, error) {
-	e, err := i.store.Entry(ctx, store.KindSystem, installationKey)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
+	known, err := i.fetch(ctx)
+	if !known || err != nil || i.cfg.Manual {
+		return known, err
 	}
+	ring, err := i.readKey()
 	if err != nil {
-		return false, fmt.Errorf("read the installation: %w", err)
+		return false, fmt.Errorf("%w: unseal with %s: %w", errKeyFile, i.source(), err)
 	}
-	var r record
-	if err := json.Unmarshal(e.Value, &r); err != nil {
-		return false, fmt.Errorf("read the installation: %w", err)
+	if !i.fits(ring) {
+		return false, fmt.Errorf("%w: unseal with %s: it does not belong to this installation", errKeyFile, i.source())
 	}
-	ring, err := seal.Load(i.cfg.KeyFile)
-	if err != nil {
-		return false, fmt.Errorf("%w: unseal with %s: %w", errKeyFile, i.cfg.KeyFile, err)
-	}
-	if text, err := ring.Open(checkContext, r.Check); err != nil || string(text) != checkText {
-		return false, fmt.Errorf("%w: unseal with %s: it does not belong to this installation", errKeyFile, i.cfg.KeyFile)
-	}
-	i.open(r.ID, ring)
+	i.open(ring)
 	return true, nil
 }
 
-func (i *Installation) open(id string, ring *seal.Keyring) {
+// source is where the key is from, for a person.
+func (i *Installation) source() string {
+	if i.cfg.Key.Empty() {
+		return i.cfg.KeyFile
+	}
+	return "the key of the environment"
+}
+
+func (i *Installation) readKey() (*seal.Keyring, error) {
+	if !i.cfg.Key.Empty() {
+		return seal.Parse(i.cfg.Key.Reveal())
+	}
+	return seal.Load(i.cfg.KeyFile)
+}
+
+// makeKey is the key of a new installation; text is set where people get it.
+func (i *Installation) makeKey() (ring *seal.Keyring, key []byte, err error) {
+	switch {
+	case i.cfg.Manual:
+		key = make([]byte, seal.KeySize)
+		rand.Read(key) // never fails: it ends the process
+		ring, err = seal.New(key)
+	case i.cfg.Key.Empty():
+		ring, err = seal.LoadOrCreate(i.cfg.KeyFile)
+	default:
+		ring, err = i.readKey()
+	}
+	return ring, key, err
+}
+
+// open has the key in force; ready where there is an installation.
+func (i *Installation) open(ring *seal.Keyring) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.id == "" {
-		i.id, i.ring = id, ring
+	i.ring = ring
+	select {
+	case <-i.ready:
+	default:
 		close(i.ready)
 	}
 }
@@ -185,31 +242,60 @@ func (i *Installation) open(id string, ring *seal.Keyring) {
 // Initialise makes the installation with the given root token. Its last step
 // commits the entry; everything before may be repeated.
 func (i *Installation) Initialise(ctx context.Context, root secret.Value) error {
+	_, err := i.initialise(ctx, root)
+	return err
+}
+
+// initialise returns the key where people get it.
+func (i *Installation) initialise(ctx context.Context, root secret.Value) (key []byte, err error) {
 	i.making.Lock()
 	defer i.making.Unlock()
-	select {
-	case <-i.ready: // who initialised meanwhile has made the only root token
-		return issuer.ErrInitialized
-	default:
+	if i.initialised() { // who did it meanwhile has made the only root token
+		return nil, issuer.ErrInitialized
 	}
 	release, err := i.lock(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer release()
 	if known, err := i.Load(ctx); known || err != nil {
 		if err == nil {
 			err = issuer.ErrInitialized
 		}
-		return err
+		return nil, err
 	}
-	ring, err := seal.LoadOrCreate(i.cfg.KeyFile)
+	ring, key, err := i.makeKey()
 	if err != nil {
-		return fmt.Errorf("make the key file: %w", err)
+		return nil, fmt.Errorf("make the master key: %w", err)
 	}
 	i.mu.Lock()
 	i.ring = ring
 	i.mu.Unlock()
+	if err := i.commit(ctx, ring, root); err != nil {
+		return nil, err
+	}
+	if _, err := i.fetch(ctx); err != nil {
+		return nil, err
+	}
+	if i.cfg.Manual { // as stock servers, which are sealed until they are given it
+		i.mu.Lock()
+		i.ring = nil
+		i.mu.Unlock()
+		return key, nil
+	}
+	i.open(ring)
+	return nil, nil
+}
+
+// initialised reports whether this process knows an installation.
+func (i *Installation) initialised() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.known
+}
+
+// commit makes the installation of a key.
+func (i *Installation) commit(ctx context.Context, ring *seal.Keyring, root secret.Value) error {
 	// Before this there is no record, nor an auditor that could compare the
 	// store with one (A7).
 	why, suspended, err := i.store.Suspension(ctx)
@@ -222,13 +308,13 @@ func (i *Installation) Initialise(ctx context.Context, root secret.Value) error 
 	if err := i.root(ctx, root); err != nil {
 		return fmt.Errorf("make the root token: %w", err)
 	}
-	r := record{ID: strings.ToLower(lease.RandomBase62(20)), Check: ring.Seal(checkContext, []byte(checkText))}
+	r := record{ID: strings.ToLower(lease.RandomBase62(20)), Check: ring.Seal(checkContext, []byte(checkText)), Seal: true}
 	value, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode the installation: %w", err)
 	}
 	_, err = i.store.Write(ctx, store.Write{
-		Puts: []store.Entry{{Kind: store.KindSystem, Key: installationKey, Value: value}},
+		Puts: []store.Entry{{Kind: store.KindSystem, Key: installationKey, Value: value}, openEntry()},
 		Events: []event.Event{{
 			Type: event.ConfigChanged, Subject: "sys/init",
 			Data: event.Data{Actor: lease.System("system:init"), Reason: "installation initialised", Path: "sys/init"},
@@ -237,7 +323,6 @@ func (i *Installation) Initialise(ctx context.Context, root secret.Value) error 
 	if err != nil {
 		return fmt.Errorf("commit the installation: %w", err)
 	}
-	i.open(r.ID, ring)
 	return nil
 }
 
@@ -304,33 +389,38 @@ func WritePrivate(path string, content []byte) (err error) {
 
 // Status implements [issuer.Seal].
 func (i *Installation) Status(context.Context) (issuer.SealStatus, error) {
-	s := issuer.SealStatus{Type: "file", Shares: 1, Threshold: 1, RecoverySeal: true, StorageType: i.cfg.StorageType, ClusterName: "curfew"}
-	select {
-	case <-i.ready:
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		s.Initialized, s.ClusterID = true, i.id
-	default:
-		s.Sealed = true
+	s := issuer.SealStatus{Type: "file", RecoverySeal: true, StorageType: i.cfg.StorageType, ClusterName: "curfew"}
+	if i.cfg.Manual {
+		s.Type, s.RecoverySeal = "shamir", false // clients go by these words
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s.Initialized, s.ClusterID, s.Sealed = i.known, i.id, !i.known || i.shut || i.ring == nil
+	if i.known {
+		s.Shares, s.Threshold = 1, 1
 	}
 	return s, nil
 }
 
 // Initialize implements [issuer.Seal].
 func (i *Installation) Initialize(ctx context.Context, _ issuer.InitRequest) (issuer.InitResult, error) {
-	select {
-	case <-i.ready:
+	if i.initialised() {
 		return issuer.InitResult{}, issuer.ErrInitialized
-	default:
 	}
 	if i.cfg.Auto {
 		return issuer.InitResult{}, issuer.ErrNotAllowed
 	}
 	root := NewToken()
-	if err := i.Initialise(ctx, root); err != nil {
+	key, err := i.initialise(ctx, root)
+	if err != nil {
 		return issuer.InitResult{}, err
 	}
-	return issuer.InitResult{RootToken: root}, nil
+	made := issuer.InitResult{RootToken: root}
+	if key != nil {
+		made.Keys = []secret.Value{secret.New(hex.EncodeToString(key))}
+		made.KeysBase64 = []secret.Value{secret.New(base64.StdEncoding.EncodeToString(key))}
+	}
+	return made, nil
 }
 
 func (i *Installation) keyring() (*seal.Keyring, error) {

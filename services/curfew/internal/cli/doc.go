@@ -28,6 +28,7 @@
 //	the server refused, failed or could not be reached     2
 //	nothing at the path                                    2
 //	status: unsealed / error / sealed                      0 / 1 / 2
+//	operator unseal: the key was taken / refused           0 / 2
 //	explain: allowed / refused by policies                 0 / 2
 //
 // # Failures

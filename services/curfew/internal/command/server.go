@@ -137,6 +137,8 @@ everything is forgotten.
     export VAULT_TOKEN='%s'
 
 `, a.Address, a.RootToken.Reveal())
+	case a.Sealed:
+		fmt.Fprintln(w, "    Sealed: `curfew operator unseal` opens it to who has the key.")
 	case !a.Initialized:
 		fmt.Fprintln(w, "    Not initialised: `curfew operator init` makes the installation and prints its root token, once.")
 	default:

@@ -7,8 +7,9 @@
 //	store ─▶ seal ─▶ HTTP API
 //	            └─ initialised? ─▶ stream ─▶ auditor ─▶ recovered? ─▶ home ─▶ publisher ─▶ revoker
 //
-// Until the installation is initialised the API offers sys/init and nothing
-// else. Where it is, nothing is served, numbered or revoked before the auditor
+// Until the installation is initialised and the process has its key, the API offers
+// sys/init and sys/unseal and nothing else. One that people have sealed starts as
+// any other, since revocation goes on; its API stays sealed (C10). Where it is, nothing is served, numbered or revoked before the auditor
 // has compared the store with its record, and brought it up to that where it was
 // restored from an older copy (A7). A store that lives elsewhere than when it ran
 // last may be a copy: then stray sweeps only report until a person has confirmed

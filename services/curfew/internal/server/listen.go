@@ -21,6 +21,7 @@ import (
 type Announcement struct {
 	Address     string // URL of the API
 	Initialized bool
+	Sealed      bool         // it waits for who has the key
 	RootToken   secret.Value // in dev mode
 	TokenFile   string       // where the first start wrote the root token
 	Stream      string       // URL for subscribers; empty: none
@@ -44,12 +45,10 @@ func (s *Server) serve(ctx context.Context, l *listener.Listener) {
 	})
 }
 
-func (s *Server) announcement(addr net.Addr) Announcement {
+func (s *Server) announcement(ctx context.Context, addr net.Addr) Announcement {
 	a := Announcement{Address: listener.URL(s.cfg.Listener, addr), RootToken: s.cfg.DevToken}
-	select {
-	case <-s.install.Ready():
-		a.Initialized = true
-	default:
+	if state, err := s.install.Status(ctx); err == nil {
+		a.Initialized, a.Sealed = state.Initialized, state.Initialized && state.Sealed
 	}
 	if !s.cfg.Dev && s.cfg.AutoInit {
 		a.TokenFile = s.tokenFile()

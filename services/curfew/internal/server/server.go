@@ -68,7 +68,9 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 		return nil, err
 	}
 	s.life.OnStop("store", func(context.Context) error { return s.store.Close() }) //nolint:contextcheck // closing waits for what is under way
-	s.install = unseal.New(s.store, unseal.Config{KeyFile: cfg.KeyFile, Auto: cfg.AutoInit, StorageType: "sqlite"})
+	s.install = unseal.New(s.store, unseal.Config{
+		KeyFile: cfg.KeyFile, Key: cfg.MasterKey, Manual: !cfg.AutoUnseal, Auto: cfg.AutoInit, StorageType: "sqlite",
+	})
 	if s.engine, err = database.New(database.Deps{Store: s.store, Sealer: s.install, Clock: c, Log: log}, database.Config{Program: process}); err != nil {
 		return nil, errors.Join(err, s.life.Stop(ctx))
 	}
@@ -133,6 +135,7 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 	}
 	s.life.Run(ctx, "hangup", func(ctx context.Context) error { return hangup.Each(ctx, s.reopen) })
 	s.life.Run(ctx, "issuer", s.issuer.Run)
+	s.life.Run(ctx, "seal", step.New(s.clock, s.part("seal"), step.Config{}, s.install).Run)
 	l, err := listener.Open(ctx, s.cfg.Listener)
 	if err != nil {
 		return err
@@ -143,10 +146,10 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 			return errors.Join(err, l.Close())
 		}
 		s.serve(ctx, l)
-		announce(s.announcement(l.Addr()))
+		announce(s.announcement(ctx, l.Addr()))
 	default: // sys/init over the API starts the roles
 		s.serve(ctx, l)
-		announce(s.announcement(l.Addr()))
+		announce(s.announcement(ctx, l.Addr()))
 		select {
 		case <-s.install.Ready():
 			if err := s.startRoles(ctx); err != nil {
