@@ -155,7 +155,18 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"POST", "auth/token/revoke-accessor", `{"accessor":"` + other.Accessor + `"}`, "update", false},
 		{"POST", "auth/token/revoke", `{"token":"` + other.ClientToken + `"}`, "update", false},
 		{"POST", "auth/token/revoke-self", "", "update", false},
+		{"GET", "sys/quotas/config", "", "read", false},
+		{"PUT", "sys/quotas/config", `{"enable_rate_limit_response_headers":true}`, "update", false},
+		{"PUT", "sys/quotas/rate-limit/q", `{"rate":"1000000"}`, "update", false},
+		{"GET", "sys/quotas/rate-limit/q", "", "read", false},
+		{"LIST", "sys/quotas/rate-limit", "", "list", false},
+		{"DELETE", "sys/quotas/rate-limit/q", "", "delete", false},
+		{"PUT", "sys/quotas/lease-count/q", `{"max_leases":"1000000"}`, "update", false},
+		{"GET", "sys/quotas/lease-count/q", "", "read", false},
+		{"LIST", "sys/quotas/lease-count", "", "list", false},
+		{"DELETE", "sys/quotas/lease-count/q", "", "delete", false},
 		{"GET", "none/such", "", "read", false},
+		{"PUT", "sys/seal", "", "update", true}, // the last: nothing is served after it
 	} {
 		name := p.method + " " + p.path
 		pattern, _ := w.issuer.Serves(p.path)

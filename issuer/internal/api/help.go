@@ -13,6 +13,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
 	"github.com/curfew-project/curfew/issuer/internal/operator"
 	"github.com/curfew-project/curfew/issuer/internal/passwords"
+	"github.com/curfew-project/curfew/issuer/internal/quota"
 	"github.com/curfew-project/curfew/issuer/internal/request"
 	"github.com/curfew-project/curfew/issuer/internal/status"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
@@ -26,7 +27,7 @@ import (
 func helps() []engine.Help {
 	return slices.Concat(
 		[]engine.Help{{Path: "sys", Synopsis: "The server itself: mounts, policies, leases and its state."}},
-		status.Help(), mounts.Help(), auth.Help(), access.Help(), wrapping.Help(), operator.Help(),
+		status.Help(), mounts.Help(), auth.Help(), access.Help(), wrapping.Help(), quota.Help(), operator.Help(),
 		leases.Help(), tokens.Help(), passwords.Help(),
 	)
 }
