@@ -123,13 +123,14 @@ func (w *world) run(d time.Duration, processes int) string {
 	ctx, cancel := context.WithTimeout(w.Context(), d)
 	defer cancel()
 	var log bytes.Buffer
+	shared := zerolog.SyncWriter(&log)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for range processes {
 		wg.Go(func() {
 			s := rotate.New(rotate.Deps{
 				Store: w.store, Engines: map[string]engine.Rotator{"database": w}, Time: store.NewEstimate(w.store, clock.System{}),
-				Clock: clock.System{}, Log: zerolog.New(zerolog.SyncWriter(&log)),
+				Clock: clock.System{}, Log: zerolog.New(shared),
 				Told: func(r engine.Rotation, err error) {
 					mu.Lock()
 					defer mu.Unlock()
