@@ -14,7 +14,6 @@ import (
 
 	"github.com/curfew-project/curfew/auditor"
 	"github.com/curfew-project/curfew/services/internal/config"
-	"github.com/curfew-project/curfew/services/internal/hangup"
 	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/services/internal/relay"
 )
@@ -26,7 +25,7 @@ func main() {
 func role(ctx context.Context, p *program.Process) error {
 	var running atomic.Pointer[auditor.Auditor]
 	p.Life.Run(ctx, "hangup", func(ctx context.Context) error {
-		return hangup.Each(ctx, func() {
+		return p.Hangups.Each(ctx, func() {
 			if a := running.Load(); a != nil {
 				a.Reopen()
 			}

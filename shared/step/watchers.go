@@ -1,6 +1,9 @@
 package step
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // Watchers are told of something, each by a [Signal] of its own. The zero value
 // has none.
@@ -39,4 +42,18 @@ func (w *Watchers) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.all)
+}
+
+// Each calls do each time that it is set, until ctx ends.
+func (w *Watchers) Each(ctx context.Context, do func()) error {
+	set, end := w.Watch()
+	defer end()
+	for {
+		select {
+		case <-set:
+			do()
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -41,10 +41,10 @@ type Process struct {
 	Monitor *monitor.Monitor
 	Store   *postgres.Store
 	Install *unseal.Installation
+	Hangups *step.Watchers // tells of SIGHUP
 	engine  *database.Engine
 	opened  atomic.Bool // Store and Install are set
 	begun   atomic.Bool // the role has started
-	hangups *step.Watchers
 }
 
 // run runs a role until ctx ends or a part fails, then stops everything in
@@ -63,7 +63,7 @@ func newProcess(program config.Program, cfg config.Config, log zerolog.Logger, h
 	return &Process{
 		Program: program, Config: cfg, Clock: clock.System{}, Log: log,
 		Life: lifecycle.New(clock.System{}, log), Monitor: monitor.New(string(program), version.Version),
-		hangups: hangups,
+		Hangups: hangups,
 	}
 }
 
@@ -112,7 +112,7 @@ func (p *Process) Serve(ctx context.Context, s *http.Server, drain func()) error
 		return err
 	}
 	l.Warn(p.Log)
-	hangup, release := p.hangups.Watch()
+	hangup, release := p.Hangups.Watch()
 	p.Life.OnStop("hangups", func(context.Context) error { release(); return nil })
 	p.Life.Run(ctx, "certificates", func(ctx context.Context) error { return l.Follow(ctx, p.Clock, hangup, p.Part("listener")) })
 	p.Log.Info().Str("address", listener.URL(p.Config.Listener, l.Addr())).Msg("serving")

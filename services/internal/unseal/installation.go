@@ -10,7 +10,7 @@
 // Apart from that, people can seal the API of all issuers (sys/seal). That is a
 // mark in the store, which no start lifts: only who gives the key does. It stops
 // the API and, in the commit of every intent, issuing; it takes the key from no
-// process, so that what was issued goes on time (C10, decision 9).
+// process, so that what was issued goes on time (C10, decision 10).
 //
 //	               Manual, no key given      sealed by people
 //	API            503 Vault is sealed       503 Vault is sealed

@@ -17,7 +17,6 @@ import (
 	"github.com/curfew-project/curfew/issuer"
 	"github.com/curfew-project/curfew/revoker"
 	"github.com/curfew-project/curfew/services/internal/config"
-	"github.com/curfew-project/curfew/services/internal/hangup"
 	"github.com/curfew-project/curfew/services/internal/heartbeat"
 	"github.com/curfew-project/curfew/services/internal/lifecycle"
 	"github.com/curfew-project/curfew/services/internal/listener"
@@ -133,7 +132,7 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 			return err
 		}
 	}
-	s.life.Run(ctx, "hangup", func(ctx context.Context) error { return hangup.Each(ctx, s.reopen) })
+	s.life.Run(ctx, "hangup", func(ctx context.Context) error { return s.hangups.Each(ctx, s.reopen) })
 	s.life.Run(ctx, "issuer", s.issuer.Run)
 	s.life.Run(ctx, "seal", step.New(s.clock, s.part("seal"), step.Config{}, s.install).Run)
 	l, err := listener.Open(ctx, s.cfg.Listener)
