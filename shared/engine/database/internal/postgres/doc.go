@@ -10,7 +10,8 @@
 //	         │ writers  ── create, renew ──┼─ turns: drops before creations,
 //	         │             drop            │  a quarter at least for each
 //	         ├ solo     ── what ran over ──┤  own session, discarded after use
-//	         └ static   ── static roles ───┘  own session
+//	         ├ static   ── static roles ───┤  own session
+//	         └ rehearse ── a trial ────────┘  own session, rolled back, discarded after use
 //
 // While one batch of a lane is under way the next gathers. Each is one message:
 //
@@ -30,6 +31,10 @@
 //     confirmed is gone only after the target's clock passed its deadline and
 //     CREATE ROLE of its name was possible.
 //   - A8: what is reported as created was read back after the commit.
+//   - B7: MaxOpen, MaxIdle and MaxLifetime are of the writers alone. What takes
+//     access away is never behind them, nor closed by them.
+//   - A rehearsal commits nothing. It stops where a statement left its
+//     transaction, and its session is closed before anybody hears of it.
 //   - B6: settings are made with SET LOCAL, locks are of the transaction. What
 //     startup parameters set (application_name, standard_conforming_strings)
 //     a transaction pooler carries over.

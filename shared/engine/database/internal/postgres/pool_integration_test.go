@@ -223,3 +223,35 @@ func TestSlowRehearsal(t *testing.T) {
 		}
 	}, func(s *postgres.Settings) { s.Limits.Turn = 2 * time.Second })
 }
+
+// A session that is ended in the middle of a trial leaves nothing, and the next
+// trial is none the worse.
+func TestRehearsalThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		holder := w.super()
+		run(w.t, holder, `SELECT pg_advisory_lock(7)`)
+		r := postgres.Rehearsal{
+			Name: w.admin.User + "-rehearsed", Password: secretOf("pw-" + lease.RandomBase62(24)),
+			Plan: plan(createLogin, grantAll, `SELECT pg_advisory_xact_lock_shared(7)`),
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := w.Rehearse(context.Background(), r)
+			done <- err
+		}()
+		watcher := w.super()
+		eventually(w.t, "the waiting session is ended", func() bool {
+			return value[int](w.t, watcher, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+ WHERE usename = $1 AND wait_event_type = 'Lock'`, w.admin.User) == 1
+		})
+		kind(w.t, <-done, engine.Unreachable)
+		run(w.t, holder, `SELECT pg_advisory_unlock(7)`)
+		if w.exists(r.Name) {
+			w.t.Error("the account stays")
+		}
+		if found, err := w.Rehearse(w.t.Context(), r); err != nil || slices.ContainsFunc(found, func(f postgres.Finding) bool { return f.Fatal }) {
+			w.t.Errorf("%+v, %v", found, err)
+		}
+	}, func(s *postgres.Settings) { s.Limits = postgres.Limits{Turn: hangs, Call: hangs, Lock: hangs} })
+}

@@ -4,6 +4,7 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"sync"
@@ -161,7 +162,7 @@ func intent(tb testing.TB, p postgres.Plan) lease.Lease {
 	now := time.Now()
 	return lease.Lease{
 		ID: lease.NewID("database/creds/test"), Kind: lease.Secret, State: lease.Intent,
-		Account: "v-test-role-" + strings.ToLower(lease.RandomBase62(20)) + fmt.Sprint("-", now.Unix()),
+		Account: "v-test-role-" + strings.ToLower(rand.Text()[:20]) + fmt.Sprint("-", now.Unix()),
 		Plan:    frozen, TTL: time.Hour, CreateDeadline: now.Add(hangs),
 	}
 }
