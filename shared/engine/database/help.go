@@ -52,6 +52,19 @@ func (e *Engine) Help() []engine.Help {
 			Path: "static-roles", Synopsis: "The names of static roles.",
 			Text: "LIST gives them.",
 		},
+		{
+			Path: "static-roles/<name>", Synopsis: "An account that people made, whose password is changed again and again.",
+			Text: "PUT takes db_name (a connection), username, rotation_period and if wanted rotation_statements; the password is\n" +
+				"changed at once. GET shows the role and when it is changed next. DELETE leaves the account as it is.",
+		},
+		{
+			Path: "static-creds/<name>", Synopsis: "The password of a static role as it is now.",
+			Text: "GET answers username, password and how long it is good for. There is no lease.",
+		},
+		{
+			Path: "rotate-role/<name>", Synopsis: "A new password for a static role, now.",
+			Text: "PUT sets it.",
+		},
 	}
 }
 
