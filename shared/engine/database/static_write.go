@@ -104,7 +104,7 @@ func (f *fields) unsupportedStatic() error {
 		return invalid(fmt.Sprintf("credential_type is %q, only \"password\" is possible", kind))
 	}
 	if policy, ok := config["password_policy"]; ok && policy != "" {
-		return invalid("credential_config names a password_policy: there are none; leave it out and 24 characters with 128 bits or more are drawn")
+		return invalid("credential_config names a password_policy: static roles take none; leave it out and 24 characters with 128 bits or more are drawn")
 	}
 	return nil
 }
