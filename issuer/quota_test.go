@@ -180,7 +180,7 @@ func TestLeaseCount(t *testing.T) {
 func (w *world) another() *world {
 	w.t.Helper()
 	i, err := issuer.New(issuer.Deps{
-		Store: w.store, Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: w.seal, Clock: clock.System{}, Log: zerolog.New(w.logs),
+		Store: w.store, Engines: []engine.Engine{w.engine}, Seal: w.seal, Keys: w.seal, Sealer: w.seal, Clock: clock.System{}, Log: zerolog.New(w.logs),
 	}, issuer.Config{SyncWithin: hang})
 	must(w.t, err)
 	other := *w

@@ -22,8 +22,11 @@ import (
 	"github.com/curfew-project/curfew/shared/store/sqlite"
 )
 
-// openSeal is a seal that is open; what else there is to a seal nobody asks for.
+// openSeal is a seal that is open; what else there is to a seal, or to a sealer,
+// nobody asks for.
 type openSeal struct{ issuer.Seal }
+
+type noSealer struct{ issuer.Sealer }
 
 func (openSeal) Guard() []store.Ref { return nil }
 
@@ -46,7 +49,7 @@ type api struct {
 
 func newAPI(t *testing.T, s store.Store) *api {
 	t.Helper()
-	i, err := issuer.New(issuer.Deps{Store: s, Seal: openSeal{}, Keys: openSeal{}, Clock: clock.System{}, Log: zerolog.Nop()}, issuer.Config{})
+	i, err := issuer.New(issuer.Deps{Store: s, Seal: openSeal{}, Keys: openSeal{}, Sealer: noSealer{}, Clock: clock.System{}, Log: zerolog.Nop()}, issuer.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -281,6 +281,11 @@ func (f *feeder) write(ctx context.Context, p *pages) error {
 		f.at = at
 	}
 	if err != nil {
+		// The whole lines are settled while the file is at hand: until it is opened
+		// again it may be deleted or renamed, and what they were is not known then.
+		if settled := f.settle(ctx); settled != nil && !errors.Is(settled, errDeleted) {
+			err = errors.Join(err, settled)
+		}
 		f.drop(ctx)
 		return fmt.Errorf("write: %w", err)
 	}

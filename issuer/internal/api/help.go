@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/curfew-project/curfew/issuer/internal/access"
+	"github.com/curfew-project/curfew/issuer/internal/audit"
 	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/fault"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
@@ -28,7 +29,7 @@ func helps() []engine.Help {
 	return slices.Concat(
 		[]engine.Help{{Path: "sys", Synopsis: "The server itself: mounts, policies, leases and its state."}},
 		status.Help(), mounts.Help(), auth.Help(), access.Help(), wrapping.Help(), quota.Help(), operator.Help(),
-		leases.Help(), tokens.Help(), passwords.Help(),
+		leases.Help(), tokens.Help(), passwords.Help(), audit.Help(),
 	)
 }
 
