@@ -78,13 +78,14 @@ func rotationLock(system, user string) string {
 }
 
 func (e *Engine) rotate(ctx context.Context, o *opened, c *stored, by lease.Actor) error {
-	pending, err := e.makePending(ctx, c.entry.ID, by) // (1)
+	pending, fresh, err := e.makePending(ctx, c.entry.ID, by) // (1)
 	if err != nil {
 		return err
 	}
 	if err := o.SetPassword(ctx, pending); err != nil { // (2)
-		if engine.AsError(err).Kind == engine.Refused {
-			// The target said no: nobody needs the password that it did not take.
+		if fresh && engine.AsError(err).Kind == engine.Refused {
+			// The target said no: nobody needs the password that it did not take. Of
+			// one that was left over it may have taken an earlier offer.
 			e.dropPending(ctx, c.entry.ID, by, pending)
 		}
 		return err
@@ -95,15 +96,15 @@ func (e *Engine) rotate(ctx context.Context, o *opened, c *stored, by lease.Acto
 	return e.promote(ctx, c.entry.ID, by, pending) // (4)
 }
 
-// makePending commits the new password before the target hears of it.
-func (e *Engine) makePending(ctx context.Context, id string, by lease.Actor) (secret.Value, error) {
-	var pending secret.Value
-	err := e.edit(ctx, id, by, "rotation begun", func(s *stored) (bool, error) {
+// makePending commits the new password before the target hears of it. One that
+// is left over is taken up again; fresh: it was made now.
+func (e *Engine) makePending(ctx context.Context, id string, by lease.Actor) (pending secret.Value, fresh bool, err error) {
+	err = e.edit(ctx, id, by, "rotation begun", func(s *stored) (bool, error) {
 		_, waiting, err := e.passwords(&s.connection)
 		if err != nil {
 			return false, err
 		}
-		if !waiting.Empty() {
+		if fresh = waiting.Empty(); !fresh {
 			pending = waiting // one broke off: the target may have it
 			return false, nil
 		}
@@ -115,7 +116,7 @@ func (e *Engine) makePending(ctx context.Context, id string, by lease.Actor) (se
 		s.Pending, err = s.seal(e.sealer, fieldPassword, pending)
 		return true, err
 	})
-	return pending, err
+	return pending, fresh, err
 }
 
 func (e *Engine) dropPending(ctx context.Context, id string, by lease.Actor, pending secret.Value) {

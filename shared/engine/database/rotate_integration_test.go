@@ -82,7 +82,7 @@ func TestRotationThatBrokeOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
-			pending, err := s.makePending(t.Context(), s.stored("db").entry.ID, lease.Actor{Name: "died"})
+			pending, _, err := s.makePending(t.Context(), s.stored("db").entry.ID, lease.Actor{Name: "died"})
 			if err != nil {
 				t.Fatal(err)
 			}
