@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -96,6 +98,14 @@ func table(tb testing.TB, out string) map[string]string {
 	return all
 }
 
+// hours reads a duration of a table.
+func hours(tb testing.TB, text string) time.Duration {
+	tb.Helper()
+	d, err := time.ParseDuration(text)
+	must(tb, err, "read a duration")
+	return d
+}
+
 // TestFirstArticle: the commands of the first article, in their order, through
 // the program's own command line. (What it says of AWS is not there; its agent
 // is in recording 07, its template in TestClients.)
@@ -106,7 +116,7 @@ func TestFirstArticle(t *testing.T) {
 	// S1.1
 	first := table(t, r.types(t, r.text["S1.1"]))
 	cred := credential{lease: first["lease_id"], user: first["username"], password: first["password"]}
-	want(t, "lease_duration", first["lease_duration"], "1h")
+	term(t, hours(t, first["lease_duration"]), time.Hour)
 	want(t, "lease_renewable", first["lease_renewable"], "true")
 	want(t, "the credential works", r.target.works(t, cred), true)
 
@@ -139,6 +149,11 @@ func TestFirstArticle(t *testing.T) {
 		t.Errorf("the role is read with a policy for its credentials: %v\n%s", err, out)
 	}
 
+	// And an audit device, whose file has everything and no secret.
+	device := r.server.deviceFile("vault_audit.log")
+	out = r.types(t, r.text["S1.5"], "/var/log/vault_audit.log", device)
+	want(t, "audit enable", strings.TrimSpace(out), "Success! Enabled the file audit device at: file/")
+
 	// S1.6
 	out = r.types(t, r.text["S1.6"])
 	mounts, rest, _ := strings.Cut(out, "Key ")
@@ -153,6 +168,17 @@ func TestFirstArticle(t *testing.T) {
 	if !strings.Contains(rest, "default_ttl") || !strings.Contains(rest, s1Creation) {
 		t.Errorf("the role reads as\n%s", rest[:len(rest)-len(answer)])
 	}
+
+	eventually(t, hang, func() error {
+		text, err := os.ReadFile(device)
+		if err == nil && !strings.Contains(string(text), got.LeaseID) {
+			err = fmt.Errorf("the audit device has %d bytes without the lease", len(text))
+		}
+		if strings.Contains(string(text), got.Data["password"]) || strings.Contains(string(text), r.server.root) {
+			t.Error("the audit device has a secret")
+		}
+		return err
+	})
 
 	// What the article's symptoms come with.
 	for command, symptom := range map[string]string{
@@ -176,7 +202,7 @@ func TestSecondArticle(t *testing.T) {
 	first := table(t, r.types(t, r.text["S2.1"]))
 	cred := credential{lease: first["lease_id"], user: first["username"], password: first["password"]}
 	want(t, "what is answered", strings.Join(slices.Sorted(maps.Keys(first)), " "), "lease_duration lease_id lease_renewable password username")
-	want(t, "lease_duration", first["lease_duration"], "1h")
+	term(t, hours(t, first["lease_duration"]), time.Hour)
 	want(t, "lease_renewable", first["lease_renewable"], "true")
 	want(t, "the credential works", r.target.works(t, cred), true)
 	if !strings.HasPrefix(cred.lease, "database/creds/app-readonly/") || !strings.HasPrefix(cred.user, "v-root-app-read-") {
