@@ -31,7 +31,7 @@ func role(ctx context.Context, p *program.Process) error {
 		Store: p.Store, Engines: p.Engines(), Seal: p.Install, Keys: p.Install, Sealer: p.Install, Clock: p.Clock, Log: p.Part("issuer"),
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: p.Config.TTL.Default, MaxTTL: p.Config.TTL.Max,
-		MaxBacklog: p.Config.Limits.Backlog, MaxInFlight: int(p.Config.Limits.InFlight),
+		MaxBacklog: p.Config.Limits.Backlog, MaxLag: p.Config.Limits.Lag, MaxInFlight: int(p.Config.Limits.InFlight),
 		MaxBody: p.Config.Listener.MaxRequestSize, Within: p.Config.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": &record},
 	})

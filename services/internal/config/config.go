@@ -155,6 +155,9 @@ type Log struct {
 type Limits struct {
 	Backlog  int64 // unconfirmed events, above which issuing is refused
 	InFlight int64 // requests at a time
+	// Lag is how far revocation on a target may be behind before issuing there is
+	// refused.
+	Lag time.Duration
 }
 
 // Expiry tunes the revoker.
@@ -167,6 +170,7 @@ const (
 	systemTTL      = 768 * time.Hour // Vault's default for both
 	defaultBacklog = 1_000_000
 	defaultFlight  = 1024
+	defaultLag     = 2 * time.Minute
 	defaultSize    = 1 << 20
 	defaultWithin  = 90 * time.Second
 )
@@ -178,7 +182,7 @@ func Default() Config {
 		Listener: Listener{MinVersion: "tls12", MaxRequestSize: defaultSize, MaxRequestDuration: defaultWithin},
 		TTL:      TTL{Default: systemTTL, Max: systemTTL},
 		Log:      Log{Level: "info", Format: "json"},
-		Limits:   Limits{Backlog: defaultBacklog, InFlight: defaultFlight},
+		Limits:   Limits{Backlog: defaultBacklog, InFlight: defaultFlight, Lag: defaultLag},
 		Expiry:   Expiry{StraySweep: time.Minute},
 		Store:    Store{MaxConns: 16},
 		NATS:     NATS{Replicas: 1},
@@ -237,7 +241,7 @@ func (c *Config) bounds(k *checks) {
 	k.need(c.TTL.Default <= c.TTL.Max, "lease TTL too large: default_lease_ttl is above max_lease_ttl")
 	k.need(slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.Log.Level), "log_level %q is not one of trace, debug, info, warn, error", c.Log.Level)
 	k.need(slices.Contains([]string{"json", "text"}, c.Log.Format), "log_format %q is not json or text", c.Log.Format)
-	k.need(c.Limits.Backlog > 0 && c.Limits.InFlight > 0, "limits must be above 0")
+	k.need(c.Limits.Backlog > 0 && c.Limits.InFlight > 0 && c.Limits.Lag > 0, "limits must be above 0")
 	k.need(c.Expiry.StraySweep > 0, "stray_sweep must be above 0")
 	for _, dir := range c.Audit.DeviceDirs {
 		k.need(filepath.IsAbs(dir) && filepath.Clean(dir) != "/", "%q in device_dirs of audit is not the absolute path of a directory other than /", dir)

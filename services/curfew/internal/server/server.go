@@ -78,7 +78,7 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 		Store: s.store, Engines: s.engines(), Seal: s.install, Keys: s.install, Sealer: s.install, Clock: c, Log: log,
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: cfg.TTL.Default, MaxTTL: cfg.TTL.Max,
-		MaxBacklog: cfg.Limits.Backlog, MaxInFlight: int(cfg.Limits.InFlight),
+		MaxBacklog: cfg.Limits.Backlog, MaxLag: cfg.Limits.Lag, MaxInFlight: int(cfg.Limits.InFlight),
 		MaxBody: cfg.Listener.MaxRequestSize, Within: cfg.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)},
 	})
