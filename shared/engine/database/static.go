@@ -38,6 +38,7 @@ type staticRole struct {
 	Username   string        `json:"username"`
 	Period     time.Duration `json:"rotation_period"`
 	Statements []string      `json:"rotation_statements,omitempty"` // as they were written
+	Policy     string        `json:"password_policy,omitempty"`     // name; empty: the connection's
 	// SystemID is the system on which the account was found (C6).
 	SystemID string `json:"system_id"`
 

@@ -334,7 +334,7 @@ func TestStaticRotationRefusedAfterOneThatBrokeOff(t *testing.T) {
 	k := bare(t)
 	k.must(engine.Write, "static-roles/app", k.role())
 	before := k.served()
-	pending, _, err := k.pendStatic(t.Context(), k.static().ID, rotation{by: lease.Actor{Name: "died"}})
+	pending, _, err := k.pendStatic(t.Context(), k.static().ID, &k.stored("db").connection, rotation{by: lease.Actor{Name: "died"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +359,7 @@ func TestStaticRoleChangedByOthers(t *testing.T) {
 	k := bare(t)
 	k.must(engine.Write, "static-roles/app", k.role())
 	id := k.static().ID
-	pending, _, err := k.pendStatic(t.Context(), id, rotation{by: lease.Actor{Name: "died"}})
+	pending, _, err := k.pendStatic(t.Context(), id, &k.stored("db").connection, rotation{by: lease.Actor{Name: "died"}})
 	if err != nil {
 		t.Fatal(err)
 	}

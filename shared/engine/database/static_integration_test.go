@@ -203,7 +203,8 @@ func TestStaticRoleRefused(t *testing.T) {
 			{k.role("rotation_schedule", "* * * * *"), engine.Invalid, []string{"rotation_schedule and rotation_window are not supported"}},
 			{k.role("rotation_window", "1h"), engine.Invalid, []string{"rotation_window are not supported"}},
 			{k.role("credential_type", "rsa_private_key"), engine.Invalid, []string{"credential_type"}},
-			{k.role("credential_config", `{"password_policy":"p"}`), engine.Invalid, []string{"password_policy"}},
+			{k.role("credential_config", `{"password_policy":"gone"}`), engine.Invalid, []string{"no password policy found"}},
+			{k.role("credential_config", `{"password_policy":["a"]}`), engine.Invalid, []string{"credential_config validation failed"}},
 			{k.role("skip_import_rotation", "true"), engine.Invalid, []string{"skip_import_rotation"}},
 			{k.role("password", "mine"), engine.Invalid, []string{"begins with a rotation"}},
 			{k.role("rotation_statements", `ALTER ROLE "{{name}}" NOLOGIN`), engine.Invalid, []string{"rotation_statements", "no statement sets {{password}}"}},
@@ -352,4 +353,36 @@ func TestStaticRoleThatMayNotLogIn(t *testing.T) {
 	k.must(engine.Write, "rotate-role/app", nil)
 	k.admin.Cluster().Exec(t, "postgres", fmt.Sprintf(`ALTER ROLE %q CONNECTION LIMIT -1`, k.account))
 	k.served()
+}
+
+// B10: passwords of static roles are drawn by the role's policy, else by that of
+// the connection; where it is gone nothing changes.
+func TestStaticRoleByPolicy(t *testing.T) {
+	t.Parallel()
+	eachKeeping(t, func(k *keeping) {
+		t := k.tb
+		obeys := func(password string, length int, charset string) {
+			t.Helper()
+			if len(password) != length || strings.Trim(password, charset) != "" {
+				t.Errorf("a password of %d characters that its policy does not allow", len(password))
+			}
+		}
+		k.policyOf("digits", 12, "0123456789")
+		k.policyOf("letters", 40, letters)
+		k.must(engine.Write, "config/db", map[string]any{"password_policy": "digits"})
+		k.must(engine.Write, "static-roles/app", k.role())
+		obeys(k.served(), 12, "0123456789")
+		k.must(engine.Write, "static-roles/app", map[string]any{"credential_config": map[string]any{"password_policy": "letters"}})
+		if got := k.must(engine.Read, "static-roles/app", nil).Data["credential_config"]; fmt.Sprint(got) != "map[password_policy:letters]" {
+			t.Errorf("credential_config reads as %v", got)
+		}
+		k.must(engine.Write, "rotate-role/app", nil)
+		before := k.served()
+		obeys(before, 40, letters)
+		k.must(engine.Write, "static-roles/app", map[string]any{"credential_config": map[string]any{"password_policy": "gone"}})
+		k.refused(engine.Invalid, engine.Write, "rotate-role/app", nil, "no password policy found")
+		if k.served() != before {
+			t.Error("the password in force changed")
+		}
+	})
 }

@@ -151,7 +151,7 @@ func TestStaticRoleThatCurfewMayNotTry(t *testing.T) {
 	}
 	k.must(engine.Write, "static-roles/app", k.role())
 	k.must(engine.Write, "rotate-role/app", nil)
-	if _, _, err := k.pendStatic(t.Context(), k.static().ID, rotation{by: lease.Actor{Name: "died"}}); err != nil {
+	if _, _, err := k.pendStatic(t.Context(), k.static().ID, &k.stored("db").connection, rotation{by: lease.Actor{Name: "died"}}); err != nil {
 		t.Fatal(err)
 	}
 	k.refused(engine.Conflict, engine.Read, "static-creds/app", nil, "pg_hba.conf")

@@ -45,6 +45,9 @@ func (e *Engine) readStatic(ctx context.Context, r *engine.Request, name string)
 		"rotation_statements": texts(s.Statements),
 		"credential_type":     "password",
 	}
+	if s.Policy != "" {
+		d["credential_config"] = map[string]any{"password_policy": s.Policy}
+	}
 	if !s.LastRotation.IsZero() {
 		d["last_vault_rotation"] = s.LastRotation.UTC()
 		d["next_vault_rotation"] = s.next().UTC()

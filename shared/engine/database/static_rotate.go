@@ -1,8 +1,8 @@
 package database
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
-	"github.com/curfew-project/curfew/shared/engine/database/internal/scram"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -132,7 +131,7 @@ func (e *Engine) rotateHeld(ctx context.Context, o *opened, c *stored, id string
 	if err := s.holds(ctx, o); err != nil {
 		return false, err
 	}
-	pending, fresh, err := e.pendStatic(ctx, id, r) // (1)
+	pending, fresh, err := e.pendStatic(ctx, id, &c.connection, r) // (1)
 	if err != nil {
 		return false, err
 	}
@@ -166,22 +165,16 @@ func (e *Engine) force(
 	return false, e.promoteStatic(ctx, s.ID, pending, r.by, r.reason, c.entry.ID) // (4)
 }
 
-// drawStatic makes a password for a static role.
-func drawStatic() (secret.Value, error) {
-	text, err := scram.Password(rand.Reader, scram.DefaultLength)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("make password: %w", err)
-	}
-	return secret.New(text), nil
+// drawStatic makes a password for a static role: by its own policy, else by that
+// of its connection. The account's verifier has as many iterations as the weakest
+// of policies needs (B10).
+func (e *Engine) drawStatic(ctx context.Context, policy string, c *connection) (secret.Value, error) {
+	return e.password(ctx, cmp.Or(policy, c.Policy), &postgres.Plan{Authentication: c.authentication()})
 }
 
 // pendStatic commits the new password before the target hears of it. One that is
 // left over is taken up again: the target may have it. fresh: it was made now.
-func (e *Engine) pendStatic(ctx context.Context, id string, r rotation) (pending secret.Value, fresh bool, err error) {
-	drawn, err := drawStatic()
-	if err != nil {
-		return pending, false, err
-	}
+func (e *Engine) pendStatic(ctx context.Context, id string, c *connection, r rotation) (pending secret.Value, fresh bool, err error) {
 	now, err := e.storeNow(ctx)
 	if err != nil {
 		return pending, false, err
@@ -194,7 +187,10 @@ func (e *Engine) pendStatic(ctx context.Context, id string, r rotation) (pending
 			return nil, err
 		}
 		if fresh = pending.Empty(); fresh {
-			reason, pending = "rotation begun", drawn
+			reason = "rotation begun"
+			if pending, err = e.drawStatic(ctx, s.Policy, c); err != nil {
+				return nil, err
+			}
 			if s.Pending, err = e.sealStatic(&s.staticRole, pending); err != nil {
 				return nil, err
 			}

@@ -57,8 +57,14 @@ func (s *storedStatic) update(data map[string]any) (warnings []string, err error
 	f.text("username", &s.Username)
 	hasPeriod := f.duration("rotation_period", &s.Period)
 	f.statements("rotation_statements", &s.Statements)
+	var config map[string]any
+	f.object("credential_config", &config)
 	if err := f.unsupportedStatic(); err != nil {
 		return nil, err
+	}
+	credential := newFields(config)
+	if credential.text("password_policy", &s.Policy); credential.err != nil {
+		return nil, invalid("credential_config validation failed: " + credential.err.Error())
 	}
 	switch made := s.entry.Revision > 0; {
 	case f.err != nil:
@@ -78,7 +84,7 @@ func (s *storedStatic) update(data map[string]any) (warnings []string, err error
 	case s.Period < minPeriod:
 		return nil, invalid("rotation_period must be 5 seconds or more")
 	}
-	return f.ignored(), nil
+	return append(f.ignored(), credential.ignored()...), nil
 }
 
 // unsupportedStatic refuses what would otherwise be ignored silently.
@@ -91,8 +97,6 @@ func (f *fields) unsupportedStatic() error {
 	f.text("self_managed_password", &imported)
 	f.flag("skip_import_rotation", &skip)
 	f.text("credential_type", &kind)
-	var config map[string]any
-	f.object("credential_config", &config)
 	switch {
 	case f.err != nil:
 		return f.err
@@ -102,9 +106,6 @@ func (f *fields) unsupportedStatic() error {
 		return invalid("a static role begins with a rotation: a password of your own, or skip_import_rotation, is not supported")
 	case kind != "password":
 		return invalid(fmt.Sprintf("credential_type is %q, only \"password\" is possible", kind))
-	}
-	if policy, ok := config["password_policy"]; ok && policy != "" {
-		return invalid("credential_config names a password_policy: static roles take none; leave it out and 24 characters with 128 bits or more are drawn")
 	}
 	return nil
 }
@@ -150,7 +151,7 @@ func (e *Engine) createStatic(ctx context.Context, r *engine.Request, c *stored,
 			if err := s.holds(ctx, o); err != nil {
 				return err
 			}
-			pending, err := e.insertStatic(ctx, r, s)
+			pending, err := e.insertStatic(ctx, r, s, &c.connection)
 			if err != nil {
 				return err
 			}
@@ -161,8 +162,8 @@ func (e *Engine) createStatic(ctx context.Context, r *engine.Request, c *stored,
 
 // insertStatic commits the role, the claim on its account, and the password
 // that is to come.
-func (e *Engine) insertStatic(ctx context.Context, r *engine.Request, s *storedStatic) (pending secret.Value, err error) {
-	if pending, err = drawStatic(); err != nil {
+func (e *Engine) insertStatic(ctx context.Context, r *engine.Request, s *storedStatic, c *connection) (pending secret.Value, err error) {
+	if pending, err = e.drawStatic(ctx, s.Policy, c); err != nil {
 		return pending, err
 	}
 	if s.Pending, err = e.sealStatic(&s.staticRole, pending); err != nil {
