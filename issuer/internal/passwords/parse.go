@@ -11,19 +11,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/hcl/ast"
-	"github.com/hashicorp/hcl/hcl/parser"
-	hclstrconv "github.com/hashicorp/hcl/hcl/strconv"
 	"github.com/hashicorp/hcl/hcl/token"
 
+	"github.com/curfew-project/curfew/issuer/internal/hcltext"
 	"github.com/curfew-project/curfew/shared/password"
 )
 
 const (
 	maxText = 16 << 10
-	// maxBrackets bounds nesting, and what is inside of quotes with it: rules
-	// need few of either. The parser recurses, and copies its error once for
-	// each level.
-	maxBrackets = 512
+	// maxDepth bounds nesting; a policy needs three levels.
+	maxDepth = 16
 )
 
 // parse reads the text of a policy in HCL or, where it begins with a brace, in
@@ -32,9 +29,6 @@ func parse(text string) (password.Policy, error) {
 	p := password.Policy{Text: text}
 	if len(text) > maxText {
 		return p, fmt.Errorf("unable to decode: more than %d bytes", maxText)
-	}
-	if strings.Count(text, "[")+strings.Count(text, "{") > maxBrackets {
-		return p, fmt.Errorf("unable to decode: more than %d brackets", maxBrackets)
 	}
 	if !utf8.ValidString(text) {
 		return p, errors.New("unable to decode: the text is not UTF-8")
@@ -151,13 +145,9 @@ func readJSON(text string) (map[string]any, error) {
 }
 
 func readHCL(text string) (map[string]any, error) {
-	file, err := parser.Parse([]byte(strings.ReplaceAll(text, "\r\n", "\n")))
+	list, err := hcltext.Parse(text, maxDepth)
 	if err != nil {
 		return nil, err
-	}
-	list, ok := file.Node.(*ast.ObjectList)
-	if !ok {
-		return nil, errors.New("does not contain a root object")
 	}
 	return hclObject(list)
 }
@@ -176,7 +166,7 @@ func hclObject(list *ast.ObjectList) (map[string]any, error) {
 		}
 		names := make([]string, len(item.Keys))
 		for i, key := range item.Keys {
-			if names[i], err = hclText(key.Token); err != nil {
+			if names[i], err = hcltext.Text(key.Token); err != nil {
 				return nil, err
 			}
 		}
@@ -223,27 +213,7 @@ func hclValue(node ast.Node) (any, error) {
 		if n.Token.Type == token.FLOAT || n.Token.Type == token.BOOL {
 			return nil, fmt.Errorf("%s stands where a whole number or a text should", n.Token.Text)
 		}
-		return hclText(n.Token)
+		return hcltext.Text(n.Token)
 	}
 	return nil, errors.New("a value that is not supported")
-}
-
-// hclText does what the token's own Value does, which panics on strings that it
-// cannot read.
-func hclText(t token.Token) (string, error) {
-	if t.Type == token.IDENT {
-		return t.Text, nil
-	}
-	if t.Type == token.HEREDOC {
-		s, _ := t.Value().(string)
-		return s, nil
-	}
-	if t.Type != token.STRING {
-		return "", fmt.Errorf("unexpected %s at line %d", t.Type, t.Pos.Line)
-	}
-	s, err := hclstrconv.Unquote(t.Text)
-	if err != nil {
-		return "", fmt.Errorf("the string at line %d cannot be unquoted", t.Pos.Line)
-	}
-	return s, nil
 }

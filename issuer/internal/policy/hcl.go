@@ -5,59 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/hashicorp/hcl/hcl/ast"
 	"github.com/hashicorp/hcl/hcl/parser"
-	"github.com/hashicorp/hcl/hcl/scanner"
-	hclstrconv "github.com/hashicorp/hcl/hcl/strconv"
 	"github.com/hashicorp/hcl/hcl/token"
+
+	"github.com/curfew-project/curfew/issuer/internal/hcltext"
 )
 
 var errDeep = fmt.Errorf("the policy is nested deeper than %d levels", maxDepth)
 
 func readHCL(text string) (*object, error) {
-	src := []byte(strings.ReplaceAll(text, "\r\n", "\n"))
-	if err := checkDepth(src); err != nil {
-		return nil, err
+	list, err := hcltext.Parse(text, maxDepth)
+	if errors.Is(err, hcltext.ErrDeep) {
+		return nil, errDeep
 	}
-	file, err := parser.Parse(src)
 	if err != nil {
 		return nil, err
 	}
-	list, ok := file.Node.(*ast.ObjectList)
-	if !ok {
-		return nil, errors.New("does not contain a root object")
-	}
 	return hclObject(list)
-}
-
-// checkDepth looks with the parser's own scanner, so that both agree on what is
-// inside of a string.
-func checkDepth(src []byte) error {
-	var failed error
-	s := scanner.New(src)
-	s.Error = func(at token.Pos, message string) {
-		if failed == nil {
-			failed = &parser.PosError{Pos: at, Err: errors.New(message)}
-		}
-	}
-	for depth := 0; failed == nil; {
-		t := s.Scan().Type
-		if t == token.EOF {
-			return failed
-		}
-		if t == token.LBRACE || t == token.LBRACK {
-			depth++
-		}
-		if t == token.RBRACE || t == token.RBRACK {
-			depth--
-		}
-		if depth > maxDepth {
-			return errDeep
-		}
-	}
-	return failed
 }
 
 func hclObject(list *ast.ObjectList) (*object, error) {
@@ -65,7 +31,7 @@ func hclObject(list *ast.ObjectList) (*object, error) {
 	for _, item := range list.Items {
 		var names []string
 		for _, key := range item.Keys {
-			name, err := hclText(key.Token)
+			name, err := hcltext.Text(key.Token)
 			if err != nil {
 				return nil, err
 			}
@@ -111,7 +77,7 @@ func hclLiteral(t token.Token) (any, error) {
 		return t.Text == "true", nil
 	}
 	if t.Type != token.NUMBER && t.Type != token.FLOAT {
-		return hclText(t)
+		return hcltext.Text(t)
 	}
 	if n, err := strconv.ParseInt(t.Text, 0, 64); err == nil {
 		return json.Number(strconv.FormatInt(n, 10)), nil
@@ -121,22 +87,4 @@ func hclLiteral(t token.Token) (any, error) {
 		return nil, &parser.PosError{Pos: t.Pos, Err: errors.New("the number is out of range")}
 	}
 	return json.Number(strconv.FormatFloat(n, 'g', -1, 64)), nil
-}
-
-func hclText(t token.Token) (string, error) {
-	if t.Type == token.IDENT {
-		return t.Text, nil
-	}
-	if t.Type == token.HEREDOC {
-		s, _ := t.Value().(string)
-		return s, nil
-	}
-	if t.Type != token.STRING {
-		return "", &parser.PosError{Pos: t.Pos, Err: fmt.Errorf("unexpected %s", t.Type)}
-	}
-	s, err := hclstrconv.Unquote(t.Text)
-	if err != nil {
-		return "", &parser.PosError{Pos: t.Pos, Err: errors.New("the string cannot be unquoted")}
-	}
-	return s, nil
 }
