@@ -106,7 +106,7 @@ func badRequests(target *target) []bad {
 		{"no URL", put, "/v1/database/config/x", jsonOf("plugin_name", "postgresql-database-plugin", "username", "u"), 400, "connection_url", ""},
 		{"URL that cannot be read", put, "/v1/database/config/x", config("connection_url", "postgresql://u:"+hidden+"@h:port/d"), 400, "connection_url", ""},
 		{"wrong password", put, "/v1/database/config/x", config(), 400, "28P01", ""},
-		{"template of user names", put, "/v1/database/config/x", config("username_template", "{{.RoleName}}"), 400, "username_template", ""},
+		{"template of user names", put, "/v1/database/config/x", config("username_template", "{{.RoleName}}"), 400, "invalid username template: it has no {{.Mark}}", ""},
 		{"name that is none", put, "/v1/database/roles/a%20b", roleBody("SELECT 1"), 404, "", ""},
 
 		{"no lease id", put, "/v1/sys/leases/lookup", "{}", 400, "lease_id must be specified", ""},

@@ -19,7 +19,7 @@ func TestQuotas(t *testing.T) {
 	t.Parallel()
 	s := newCurfew(t)
 	c := newVault(t, s)
-	target := newTarget(t, testkit.CreateRoleAdmin)
+	target := targetOf(t, testkit.Postgres(t), testkit.CreateRoleAdmin) // its own: accounts are counted
 	target.setUp(t, c, "database", "1h", "1h")
 	_, err := c.write("sys/quotas/lease-count/db", map[string]any{"path": "database/creds", "max_leases": 5})
 	must(t, err, "write a lease count")
