@@ -22,7 +22,8 @@ type Publisher interface {
 // Stream hands out events.
 type Stream interface {
 	// Consume opens a consumer. A durable one keeps its place in the broker
-	// under its name; another starts with the next event published.
+	// under its name; another starts with the next event published, or a few
+	// before it where the broker keeps copies that may be behind each other.
 	Consume(ctx context.Context, name string, durable bool) (Consumer, error)
 	// Heads returns a channel on which the latest announced head arrives,
 	// coalesced, until ctx ends.

@@ -27,6 +27,8 @@ type Subject struct {
 	Bus bus.Bus
 	// Delete removes the stream and its consumers behind the bus's back.
 	Delete func() error
+	// Replicated: the broker keeps copies that may be behind each other.
+	Replicated bool
 }
 
 // Law is one law of the contract.
@@ -206,7 +208,14 @@ func fromNow(t T, s Subject) {
 	c := consume(t, s, "now", false)
 	defer closed(t, c)
 	publish(t, s, events(11, 3))
-	numbers(t, collect(t, c, 3), 11, 3)
+	got := collect(t, c, 3)
+	if from := got[0].Position.Number; s.Replicated && from < 11 {
+		// It began at a copy that lacked what the others had acknowledged.
+		got = append(got, collect(t, c, int(14-from)-len(got))...)
+		numbers(t, got, int(from), int(14-from))
+		return
+	}
+	numbers(t, got, 11, 3)
 }
 
 func empty(t T, s Subject) {

@@ -291,7 +291,9 @@ func TestContractOfExternalServers(t *testing.T) {
 						}
 						return nil
 					})
-					law.Check(t, subject(t, b, b))
+					s := subject(t, b, b)
+					s.Replicated = count > 1
+					law.Check(t, s)
 				})
 			}
 		})
