@@ -146,15 +146,19 @@ func (t *target) stray(tb testing.TB, c client) string {
 // and that it left them alone.
 func (c *curfew) reports(tb testing.TB, users ...string) {
 	tb.Helper()
-	eventually(tb, hang, func() error {
-		i := c.installation(tb)
-		for _, user := range users {
-			if !slices.Contains(i.reported(), user) {
-				return fmt.Errorf("account %s is not reported: %+v", user, i)
-			}
+	eventually(tb, hang, func() error { return c.unreported(tb, users...) })
+}
+
+// unreported is an error about the first account that is not reported.
+func (c *curfew) unreported(tb testing.TB, users ...string) error {
+	tb.Helper()
+	i := c.installation(tb)
+	for _, user := range users {
+		if !slices.Contains(i.reported(), user) {
+			return fmt.Errorf("account %s is not reported: %+v", user, i)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // onlyReports fails unless stray sweeps come round, several times, and leave
@@ -163,8 +167,16 @@ func (t *target) onlyReports(tb testing.TB, s *curfew, c client) {
 	tb.Helper()
 	var strays []string
 	for range 3 { // each is seen by a later round
-		strays = append(strays, t.stray(tb, c))
-		s.reports(tb, strays...)
+		user := t.stray(tb, c)
+		strays = append(strays, user)
+		eventually(tb, hang, func() error {
+			// Until it was seen, a second worker on the revocation that made room for
+			// it may still take it away: names are never used twice but here (C7).
+			if !t.exists(tb, user) {
+				t.Exec(tb, t.database, fmt.Sprintf(`CREATE ROLE %q`, user))
+			}
+			return s.unreported(tb, strays...)
+		})
 	}
 	for _, user := range strays {
 		want(tb, "account "+user+" is there", t.exists(tb, user), true)
