@@ -3,11 +3,8 @@ package issuing
 import (
 	"context"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/curfew-project/curfew/issuer/internal/wire"
-	"github.com/curfew-project/curfew/shared/clock"
 )
 
 // Outbox counts the events that wait to be taken to the ledger.
@@ -15,31 +12,13 @@ type Outbox interface {
 	Backlog(ctx context.Context) (int64, error)
 }
 
-// backlog refuses issuing while too many events wait (D4). It counts at most
-// once a second, on behalf of whoever asks first.
-type backlog struct {
-	outbox Outbox
-	clock  clock.Clock
-	most   int64
-
-	mu      sync.Mutex
-	sampled time.Time
-	full    bool
-}
-
-const sampleEvery = time.Second
-
-func (b *backlog) check(ctx context.Context) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if now := b.clock.Now(); b.sampled.IsZero() || now.Sub(b.sampled) >= sampleEvery {
-		n, err := b.outbox.Backlog(ctx)
-		if err != nil {
-			return fmt.Errorf("count unconfirmed events: %w", err)
-		}
-		b.sampled, b.full = now, n > b.most
+// checkBacklog refuses issuing while too many events wait (D4).
+func (d *Desk) checkBacklog(ctx context.Context) error {
+	n, err := d.backlog.get(ctx)
+	if err != nil {
+		return fmt.Errorf("count unconfirmed events: %w", err)
 	}
-	if b.full {
+	if n > d.cfg.MaxBacklog {
 		return wire.Unavailable(nil, "too many events wait for the audit log: issuing is stopped until it catches up")
 	}
 	return nil

@@ -46,8 +46,8 @@ type Desk struct {
 	clock   clock.Clock
 	log     zerolog.Logger
 	cfg     Config
-	backlog backlog
-	lag     lag
+	backlog sample[int64]    // unconfirmed events
+	behind  sample[[]string] // targets where revocation is behind
 }
 
 // New returns a desk.
@@ -56,10 +56,10 @@ func New(s Store, c clock.Clock, log zerolog.Logger, cfg Config) *Desk {
 	cfg.MaxLag = cmp.Or(cfg.MaxLag, 2*time.Minute)
 	cfg.Grace = cmp.Or(cfg.Grace, 30*time.Second)
 	cfg.CommitWithin = cmp.Or(cfg.CommitWithin, 15*time.Second)
-	return &Desk{
-		store: s, clock: c, log: log, cfg: cfg,
-		backlog: backlog{outbox: s, clock: c, most: cfg.MaxBacklog}, lag: lag{overdue: s, clock: c, limit: cfg.MaxLag},
-	}
+	d := &Desk{store: s, clock: c, log: log, cfg: cfg}
+	d.backlog.clock, d.backlog.take = c, s.Backlog
+	d.behind.clock, d.behind.take = c, d.findBehind
+	return d
 }
 
 // issue is one credential on its way.
@@ -81,10 +81,10 @@ func (d *Desk) Issue(ctx context.Context, e engine.Creator, m mounts.Mount, r *r
 		return nil, wire.Invalid("Secret cannot be returned; token had one use left, so leased credentials would end with it: " +
 			"ask with a token that has another use left")
 	}
-	if err := d.backlog.check(ctx); err != nil {
+	if err := d.checkBacklog(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.lag.check(ctx, p.Target); err != nil {
+	if err := d.checkLag(ctx, p.Target); err != nil {
 		return nil, err
 	}
 	i := &issue{

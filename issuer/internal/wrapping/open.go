@@ -78,7 +78,7 @@ func (d *Desk) named(ctx context.Context, r *request.Request) (*unopened, error)
 	if err != nil {
 		return nil, err
 	}
-	if r.Caller.Text == text { // who bears it is known by nothing else
+	if r.Caller.Text.Equal(text) { // who bears it is known by nothing else
 		r.Actor.Name = u.lease.Account
 	}
 	return u, nil
