@@ -177,17 +177,7 @@ func (t *Table) method(ctx context.Context, r *request.Request) (Mount, string, 
 // All returns every auth mount but token/, ordered by path; those that are
 // being disabled only where asked for, and then only those.
 func (t *Table) All(ctx context.Context, disabling bool) ([]Mount, error) {
-	entries, err := t.shelf.All(ctx, disabling)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Mount, len(entries))
-	for i, e := range entries {
-		if all[i], err = decode(e); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+	return mount.All(ctx, &t.shelf, disabling, decode)
 }
 
 // tokenKey is the mount of the token store, which no entry stands for.

@@ -48,16 +48,22 @@ type Shelf struct {
 // Key is the key of a path.
 func Key(path string) string { return strings.Trim(path, "/") + "/" }
 
-// All returns every entry, ordered by key; those that are being disabled only
-// where asked for, and then only those.
-func (h *Shelf) All(ctx context.Context, disabling bool) ([]store.Entry, error) {
-	var all []store.Entry
+// All returns every mount of a shelf, decoded, ordered by key; those that are
+// being disabled only where asked for, and then only those.
+func All[M any](ctx context.Context, h *Shelf, disabling bool, decode func(store.Entry) (M, error)) ([]M, error) {
+	all := []M{}
 	for after := ""; ; {
 		entries, err := h.Store.List(ctx, h.Kind, "", after, disabling, page)
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", h.Noun, err)
 		}
-		all = append(all, entries...)
+		for _, e := range entries {
+			m, err := decode(e)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, m)
+		}
 		if len(entries) < page {
 			return all, nil
 		}

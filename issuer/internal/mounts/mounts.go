@@ -89,17 +89,7 @@ func reserved(key string) bool {
 // All returns every mount, ordered by path; those that are being disabled only
 // where asked for, and then only those.
 func (t *Table) All(ctx context.Context, disabling bool) ([]Mount, error) {
-	entries, err := t.shelf.All(ctx, disabling)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Mount, len(entries))
-	for i, e := range entries {
-		if all[i], err = decode(e); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+	return mount.All(ctx, &t.shelf, disabling, decode)
 }
 
 // shape is the mount as look-ups show it; the two times are in seconds.

@@ -57,13 +57,13 @@ func (e *Engine) Handle(ctx context.Context, r *engine.Request) (*engine.Respons
 	case "static-roles":
 		return e.handleStatic(ctx, r, name)
 	case "static-creds":
-		return onlyRead(r, func() (*engine.Response, error) { return e.staticCreds(ctx, r, name) })
+		return only(engine.Read, r, func() (*engine.Response, error) { return e.staticCreds(ctx, r, name) })
 	case "rotate-role":
-		return onlyWrite(r, func() (*engine.Response, error) { return e.rotateRole(ctx, r, name) })
+		return only(engine.Write, r, func() (*engine.Response, error) { return e.rotateRole(ctx, r, name) })
 	case "rotate-root":
-		return onlyWrite(r, func() (*engine.Response, error) { return e.rotateRoot(ctx, r, name) })
+		return only(engine.Write, r, func() (*engine.Response, error) { return e.rotateRoot(ctx, r, name) })
 	case "reset":
-		return onlyWrite(r, func() (*engine.Response, error) { return nil, e.reset(ctx, r, name) })
+		return only(engine.Write, r, func() (*engine.Response, error) { return nil, e.reset(ctx, r, name) })
 	case "creds":
 		// Plan serves it where it can be served.
 		return nil, unsupportedOperation()
@@ -71,8 +71,9 @@ func (e *Engine) Handle(ctx context.Context, r *engine.Request) (*engine.Respons
 	return nil, unsupportedPath()
 }
 
-func onlyWrite(r *engine.Request, do func() (*engine.Response, error)) (*engine.Response, error) {
-	if r.Operation != engine.Write {
+// only serves a path that takes one operation.
+func only(op engine.Operation, r *engine.Request, do func() (*engine.Response, error)) (*engine.Response, error) {
+	if r.Operation != op {
 		return nil, unsupportedOperation()
 	}
 	return do()

@@ -10,13 +10,6 @@ import (
 	"github.com/curfew-project/curfew/shared/secret"
 )
 
-func onlyRead(r *engine.Request, do func() (*engine.Response, error)) (*engine.Response, error) {
-	if r.Operation != engine.Read {
-		return nil, unsupportedOperation()
-	}
-	return do()
-}
-
 func (e *Engine) handleStatic(ctx context.Context, r *engine.Request, name string) (*engine.Response, error) {
 	switch r.Operation {
 	case engine.Read:
