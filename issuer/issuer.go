@@ -66,6 +66,7 @@ var (
 	ErrNotInitialized = status.ErrNotInitialized
 	ErrNoKey          = status.ErrNoKey
 	ErrWrongKey       = status.ErrWrongKey
+	ErrNoShares       = status.ErrNoShares
 )
 
 // Keys derives keys from the seal.

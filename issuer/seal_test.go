@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/curfew-project/curfew/issuer"
 	"github.com/curfew-project/curfew/shared/engine/enginetest"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
@@ -51,8 +52,27 @@ func TestSealAndUnseal(t *testing.T) {
 	if strings.Contains(w.logs.String(), "the key") {
 		t.Error("the key is in the log")
 	}
-	w.refused(w.do("PUT", "sys/init", `{"secret_shares":5,"secret_threshold":3}`), 400,
-		"the key is in one piece: ask with secret_shares=1 and secret_threshold=1 (-key-shares=1 -key-threshold=1)")
+}
+
+// Bounds and words of sys/init are those of stock servers; who wants keys and
+// token encrypted is not given them in the clear.
+func TestInitBounds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.seal.set(func(s *issuer.SealStatus) { s.Initialized = false })
+	for body, text := range map[string]string{
+		`{"secret_shares":-1,"secret_threshold":1}`:                         `error converting input for field "secret_shares": "-1" is not a whole number of zero or more`,
+		`{"secret_shares":1,"secret_threshold":0}`:                          "invalid seal configuration: threshold must be at least one",
+		`{"secret_shares":3,"secret_threshold":5}`:                          "invalid seal configuration: threshold cannot be larger than shares",
+		`{"secret_shares":3,"secret_threshold":1}`:                          "invalid seal configuration: threshold must be greater than one for multiple shares",
+		`{"secret_shares":256,"secret_threshold":3}`:                        "invalid seal configuration: shares must be less than 256",
+		`{"secret_shares":1,"secret_threshold":1,"pgp_keys":["keybase:x"]}`: "pgp_keys is not supported: keys and root token are not encrypted with PGP",
+		`{"secret_shares":1,"secret_threshold":1,"root_token_pgp_key":"x"}`: "root_token_pgp_key is not supported: keys and root token are not encrypted with PGP",
+		`{"secret_shares":1,"secret_threshold":1,"pgp_keys":7}`:             "bad value for pgp_keys",
+	} {
+		w.refused(w.as("", "PUT", "sys/init", body), 400, text)
+	}
+	w.ok(w.as("", "PUT", "sys/init", `{"secret_shares":5,"secret_threshold":3,"pgp_keys":null,"recovery_pgp_keys":[],"root_token_pgp_key":""}`), 200)
 }
 
 // A3: an issuer that has not heard of a seal issues nothing from the commit of

@@ -122,6 +122,37 @@ func TestSeal(t *testing.T) {
 	}
 }
 
+// initialised runs operator init, and returns the keys that it printed.
+func (c *curfew) initialised(t *testing.T, args ...string) (keys []string) {
+	t.Helper()
+	out, code := c.run(t, append([]string{"operator", "init"}, args...)...)
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if what, key, ok := strings.Cut(line, ": "); ok && strings.HasPrefix(what, "Unseal Key ") {
+			keys = append(keys, key)
+		}
+		if token, ok := strings.CutPrefix(line, "Initial Root Token: "); ok {
+			c.root = token
+		}
+	}
+	if code != 0 || len(keys) == 0 || c.root == "" {
+		t.Fatalf("init: exit %d: %s", code, out)
+	}
+	return keys
+}
+
+// healthy waits for a status of health.
+func (c *curfew) healthy(t *testing.T, want int) {
+	t.Helper()
+	eventually(t, hang, func() error {
+		r, err := c.send(http.MethodGet, "/v1/sys/health", "", "", nil)
+		if err == nil && r.status != want {
+			err = fmt.Errorf("health is %d, want %d", r.status, want)
+		}
+		return err
+	})
+}
+
 // TestManualSeal is recording 01: a server that keeps no key is sealed until it
 // is given it, after each start, and gives it out once.
 func TestManualSeal(t *testing.T) {
@@ -130,40 +161,23 @@ func TestManualSeal(t *testing.T) {
 	s := unstarted(t, "auto_init = false", "auto_unseal = false")
 	s.launch(t)
 	t.Cleanup(func() { s.kill(t) })
-	health := func(want int) {
-		t.Helper()
-		eventually(t, hang, func() error {
-			r, err := s.send(http.MethodGet, "/v1/sys/health", "", "", nil)
-			if err == nil && r.status != want {
-				err = fmt.Errorf("health is %d, want %d", r.status, want)
-			}
-			return err
-		})
-	}
-	health(http.StatusNotImplemented)
+	s.healthy(t, http.StatusNotImplemented)
 	if out, code := s.run(t, "status"); code != 2 || !shows(out, "Initialized false") || !shows(out, "Unseal Progress 0/0") {
 		t.Errorf("status before: exit %d: %s", code, out)
 	}
-	out, code := s.run(t, "operator", "init", "-key-shares=1", "-key-threshold=1")
-	_, rest, _ := strings.Cut(out, "Unseal Key 1: ")
-	key, rest, _ := strings.Cut(rest, "\n")
-	_, rest, found := strings.Cut(rest, "Initial Root Token: ")
-	s.root, _, _ = strings.Cut(rest, "\n")
-	if code != 0 || !found || key == "" {
-		t.Fatalf("init: exit %d: %s", code, out)
-	}
+	key := s.initialised(t, "-key-shares=1", "-key-threshold=1")[0]
 	if out, code := s.run(t, "operator", "init"); code != 2 || !strings.Contains(out, "Vault is already initialized") {
 		t.Errorf("init again: exit %d: %s", code, out)
 	}
 	for n := range 2 {
-		health(http.StatusServiceUnavailable)
+		s.healthy(t, http.StatusServiceUnavailable)
 		if out, code := s.run(t, "read", "sys/mounts"); code != 2 || !strings.Contains(out, "Vault is sealed") {
 			t.Errorf("sealed: exit %d: %s", code, out)
 		}
 		if out, code := s.run(t, "operator", "unseal", key); code != 0 {
 			t.Fatalf("unseal: exit %d: %s", code, out)
 		}
-		health(http.StatusOK)
+		s.healthy(t, http.StatusOK)
 		eventually(t, hang, func() error { // the roles run
 			if out, code := s.run(t, "operator", "installation"); code != 0 {
 				return fmt.Errorf("exit %d: %s", code, out)
@@ -181,5 +195,68 @@ func TestManualSeal(t *testing.T) {
 	target.gone(t, issue(t, c, "database/creds/app").user)
 	if text := s.output(t); strings.Contains(text, key) || strings.Contains(text, s.root) {
 		t.Error("key or token is in the output")
+	}
+}
+
+// TestKeyInShares: who starts a server as its stock counterpart's manual says gets
+// five keys, of which any three unseal it; a wrong one is refused at once and
+// costs nothing, and a restart in between forgets what was given.
+func TestKeyInShares(t *testing.T) {
+	t.Parallel()
+	oneMachine(t, "the programs of the other form have nowhere to be given a key")
+	s := unstarted(t, "auto_init = false", "auto_unseal = false")
+	s.launch(t)
+	t.Cleanup(func() { s.kill(t) })
+	s.healthy(t, http.StatusNotImplemented)
+	keys := s.initialised(t, "-key-shares=5", "-key-threshold=3")
+	if len(keys) != 5 {
+		t.Fatalf("%d keys, want 5", len(keys))
+	}
+	give := func(key, progress string) {
+		t.Helper()
+		if out, code := s.run(t, "operator", "unseal", key); code != 0 || !shows(out, "Sealed true") || !shows(out, "Unseal Progress "+progress) {
+			t.Errorf("unseal: exit %d: %s", code, out)
+		}
+	}
+	s.healthy(t, http.StatusServiceUnavailable)
+	give(keys[4], "1/3")
+	give(keys[4], "1/3")
+	if out, code := s.run(t, "operator", "unseal", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"); code != 2 || !strings.Contains(out, "Code: 400") {
+		t.Errorf("unseal with another key: exit %d: %s", code, out)
+	}
+	give(keys[0], "2/3")
+	if out, code := s.run(t, "operator", "unseal", "-reset"); code != 0 || !shows(out, "Unseal Progress 0/3") {
+		t.Errorf("reset: exit %d: %s", code, out)
+	}
+	give(keys[1], "1/3")
+	give(keys[2], "2/3")
+	s.kill(t)
+	s.launch(t)
+	s.healthy(t, http.StatusServiceUnavailable)
+	give(keys[3], "1/3")
+	give(keys[0], "2/3")
+	if out, code := s.run(t, "operator", "unseal", keys[2]); code != 0 || !shows(out, "Sealed false") || !shows(out, "Total Shares 5") {
+		t.Fatalf("unseal: exit %d: %s", code, out)
+	}
+	s.healthy(t, http.StatusOK)
+	c := newVault(t, s)
+	target := newTarget(t, testkit.CreateRoleAdmin)
+	target.setUp(t, c, "database", "2s", "1h")
+	target.gone(t, issue(t, c, "database/creds/app").user)
+
+	if out, code := s.run(t, "operator", "seal"); code != 0 {
+		t.Fatalf("seal: exit %d: %s", code, out)
+	}
+	s.sealed(t)
+	give(keys[2], "1/3")
+	give(keys[1], "2/3")
+	if out, code := s.run(t, "operator", "unseal", keys[0]); code != 0 || !shows(out, "Sealed false") {
+		t.Fatalf("unseal: exit %d: %s", code, out)
+	}
+	text := s.output(t)
+	for _, key := range append(keys, s.root) {
+		if strings.Contains(text, key) {
+			t.Error("key or token is in the output")
+		}
 	}
 }

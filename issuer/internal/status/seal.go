@@ -31,7 +31,8 @@ func (d *Desk) Unseal(ctx context.Context, f wire.Fields, by lease.Actor) (*wire
 		return nil, err
 	}
 	switch {
-	case reset: // there are no parts of a key to forget
+	case reset:
+		d.seal.Reset()
 		return d.SealStatus(ctx, nil)
 	case key == "":
 		return nil, wire.Invalid("'key' must be specified in request body as JSON, or 'reset' set to true")

@@ -22,14 +22,18 @@ type Seal interface {
 	// Status says how things stand; it is quick and asks nobody.
 	Status(ctx context.Context) (SealStatus, error)
 	// Initialize makes the installation: its keys and its first root token. It
-	// fails with [ErrInitialized] or [ErrNotAllowed].
+	// fails with [ErrInitialized], [ErrNotAllowed] or [ErrNoShares].
 	Initialize(ctx context.Context, want InitRequest) (InitResult, error)
 	// Shut seals the API of every issuer until somebody unseals it; the events
 	// share its commit. One that is sealed stays so.
 	Shut(ctx context.Context, events ...event.Event) error
 	// Unseal opens what is sealed to who has the key. It fails with
 	// [ErrNotInitialized], [ErrNoKey] or [ErrWrongKey]; one that is open stays so.
+	// Of a key in shares it takes one share a call, and is sealed until there are
+	// enough.
 	Unseal(ctx context.Context, key secret.Value, by lease.Actor) error
+	// Reset forgets the shares that were given.
+	Reset()
 	// Guard is what must not have been withdrawn where something is issued: a
 	// seal withdraws it (A3). None before there is an installation.
 	Guard() []store.Ref
@@ -42,6 +46,7 @@ var (
 	ErrNotInitialized = errors.New("not initialized")
 	ErrNoKey          = errors.New("that is no key")
 	ErrWrongKey       = errors.New("that is not the key of this installation")
+	ErrNoShares       = errors.New("the key stays in one piece, where the programs read it")
 )
 
 // SealStatus is the state of the seal.
@@ -51,14 +56,15 @@ type SealStatus struct {
 	Sealed       bool
 	Shares       int // of the key; 1 where it is in one piece
 	Threshold    int
-	Progress     int
-	RecoverySeal bool // unseals by itself
+	Progress     int    // shares that were given
+	Nonce        string // of the unsealing under way
+	RecoverySeal bool   // unseals by itself
 	StorageType  string
 	ClusterName  string
 	ClusterID    string
 }
 
-// InitRequest is what `operator init` asks for.
+// InitRequest is what `operator init` asks for; zero is a key in one piece.
 type InitRequest struct{ Shares, Threshold int }
 
 // InitResult is what it prints once.
@@ -182,7 +188,7 @@ func (d *Desk) SealStatus(ctx context.Context, _ url.Values) (*wire.Answer, erro
 	}
 	out := sealStatus{
 		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed || !s.Initialized,
-		T: s.Threshold, N: s.Shares, Progress: s.Progress, RecoverySeal: s.RecoverySeal,
+		T: s.Threshold, N: s.Shares, Progress: s.Progress, Nonce: s.Nonce, RecoverySeal: s.RecoverySeal,
 		Version: d.version, StorageType: s.StorageType,
 	}
 	if !out.Sealed {
@@ -226,21 +232,53 @@ type initialized struct {
 	RootToken  string   `json:"root_token"`
 }
 
-// Initialize serves PUT sys/init.
-func (d *Desk) Initialize(ctx context.Context, f wire.Fields) (*wire.Answer, error) {
-	want := InitRequest{}
-	var err error
+// maxShares is that of stock servers.
+const maxShares = 255
+
+// initRequest reads what `operator init` asks for, with the bounds and the words
+// of stock servers.
+func initRequest(f wire.Fields) (want InitRequest, err error) {
 	if want.Shares, err = f.Int("secret_shares"); err != nil {
-		return nil, err
+		return want, err
 	}
 	if want.Threshold, err = f.Int("secret_threshold"); err != nil {
-		return nil, err
+		return want, err
 	}
+	for _, name := range []string{"pgp_keys", "recovery_pgp_keys", "root_token_pgp_key"} {
+		// Who names a key to encrypt with must not get the secret in the clear.
+		switch v := f[name].(type) {
+		case nil:
+		case string:
+			if v != "" {
+				return want, wire.Invalid("%s is not supported: keys and root token are not encrypted with PGP", name)
+			}
+		case []any:
+			if len(v) > 0 {
+				return want, wire.Invalid("%s is not supported: keys and root token are not encrypted with PGP", name)
+			}
+		default:
+			return want, wire.Invalid("bad value for %s", name)
+		}
+	}
+	invalid := func(why string) error { return wire.Invalid("invalid seal configuration: %s", why) }
 	switch {
-	case want.Shares > 0 && want.Threshold > want.Shares:
-		return nil, wire.Invalid("secret_threshold cannot be above secret_shares")
-	case want.Shares > 1:
-		return nil, wire.Invalid("the key is in one piece: ask with secret_shares=1 and secret_threshold=1 (-key-shares=1 -key-threshold=1)")
+	case want.Shares > 0 && want.Threshold == 0:
+		return want, invalid("threshold must be at least one")
+	case want.Shares > maxShares:
+		return want, invalid("shares must be less than 256")
+	case want.Threshold > max(want.Shares, 1):
+		return want, invalid("threshold cannot be larger than shares")
+	case want.Shares > 1 && want.Threshold == 1:
+		return want, invalid("threshold must be greater than one for multiple shares")
+	}
+	return want, nil
+}
+
+// Initialize serves PUT sys/init.
+func (d *Desk) Initialize(ctx context.Context, f wire.Fields) (*wire.Answer, error) {
+	want, err := initRequest(f)
+	if err != nil {
+		return nil, err
 	}
 	got, err := d.seal.Initialize(context.WithoutCancel(ctx), want)
 	switch {
@@ -248,6 +286,8 @@ func (d *Desk) Initialize(ctx context.Context, f wire.Fields) (*wire.Answer, err
 		return nil, wire.Invalid("Vault is already initialized")
 	case errors.Is(err, ErrNotAllowed):
 		return nil, wire.Invalid("initialization over the API is switched off: the server initializes itself")
+	case errors.Is(err, ErrNoShares):
+		return nil, wire.Invalid("parameters secret_shares,secret_threshold not applicable to seal type file")
 	case err != nil:
 		return nil, fmt.Errorf("initialize: %w", err)
 	}

@@ -22,6 +22,9 @@
 // The first start makes the key file, the root token and, last, the entry that
 // says that the installation exists: a crash in between is repeated, not half
 // done. Of several processes that try, one does it, under a lock of the store.
+// A key in shares is opened by as many of them as were said when it was made, all
+// given to one process; each share is recognised, or refused, when it is given.
+// The shares lie in that process's memory until then, and nowhere else.
 // A key file that does not belong to the store, or is missing while the store is
 // initialised, is an error: nothing is made anew over it.
 //
@@ -75,6 +78,8 @@ type record struct {
 	Check []byte `json:"check"`
 	// Seal: it has the entry by which it is sealed.
 	Seal bool `json:"seal"`
+	// Split, if set, recognises the shares in which people have the key.
+	Split *seal.Split `json:"split,omitempty"`
 }
 
 // Store is what an installation needs of the store.
@@ -118,6 +123,8 @@ type Installation struct {
 	shut    bool   // people have sealed the API
 	inForce string // incarnation of the entry that says that they have not
 	ring    *seal.Keyring
+	split   *seal.Split
+	given   attempt
 	ready   chan struct{} // closed when initialised and unsealed
 }
 
@@ -242,12 +249,12 @@ func (i *Installation) open(ring *seal.Keyring) {
 // Initialise makes the installation with the given root token. Its last step
 // commits the entry; everything before may be repeated.
 func (i *Installation) Initialise(ctx context.Context, root secret.Value) error {
-	_, err := i.initialise(ctx, root)
+	_, err := i.initialise(ctx, root, issuer.InitRequest{})
 	return err
 }
 
-// initialise returns the key where people get it.
-func (i *Installation) initialise(ctx context.Context, root secret.Value) (key []byte, err error) {
+// initialise returns the key, or its shares, where people get it.
+func (i *Installation) initialise(ctx context.Context, root secret.Value, want issuer.InitRequest) (keys [][]byte, err error) {
 	i.making.Lock()
 	defer i.making.Unlock()
 	if i.initialised() { // who did it meanwhile has made the only root token
@@ -268,10 +275,14 @@ func (i *Installation) initialise(ctx context.Context, root secret.Value) (key [
 	if err != nil {
 		return nil, fmt.Errorf("make the master key: %w", err)
 	}
+	split, keys, err := part(key, want)
+	if err != nil {
+		return nil, err
+	}
 	i.mu.Lock()
 	i.ring = ring
 	i.mu.Unlock()
-	if err := i.commit(ctx, ring, root); err != nil {
+	if err := i.commit(ctx, ring, split, root); err != nil {
 		return nil, err
 	}
 	if _, err := i.fetch(ctx); err != nil {
@@ -281,7 +292,7 @@ func (i *Installation) initialise(ctx context.Context, root secret.Value) (key [
 		i.mu.Lock()
 		i.ring = nil
 		i.mu.Unlock()
-		return key, nil
+		return keys, nil
 	}
 	i.open(ring)
 	return nil, nil
@@ -295,7 +306,7 @@ func (i *Installation) initialised() bool {
 }
 
 // commit makes the installation of a key.
-func (i *Installation) commit(ctx context.Context, ring *seal.Keyring, root secret.Value) error {
+func (i *Installation) commit(ctx context.Context, ring *seal.Keyring, split *seal.Split, root secret.Value) error {
 	// Before this there is no record, nor an auditor that could compare the
 	// store with one (A7).
 	why, suspended, err := i.store.Suspension(ctx)
@@ -308,7 +319,7 @@ func (i *Installation) commit(ctx context.Context, ring *seal.Keyring, root secr
 	if err := i.root(ctx, root); err != nil {
 		return fmt.Errorf("make the root token: %w", err)
 	}
-	r := record{ID: strings.ToLower(lease.RandomBase62(20)), Check: ring.Seal(checkContext, []byte(checkText)), Seal: true}
+	r := record{ID: strings.ToLower(lease.RandomBase62(20)), Check: ring.Seal(checkContext, []byte(checkText)), Seal: true, Split: split}
 	value, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode the installation: %w", err)
@@ -399,26 +410,32 @@ func (i *Installation) Status(context.Context) (issuer.SealStatus, error) {
 	if i.known {
 		s.Shares, s.Threshold = 1, 1
 	}
+	if i.split != nil {
+		s.Shares, s.Threshold = i.split.Shares, i.split.Threshold
+		s.Progress, s.Nonce = len(i.given.shares), i.given.nonce
+	}
 	return s, nil
 }
 
 // Initialize implements [issuer.Seal].
-func (i *Installation) Initialize(ctx context.Context, _ issuer.InitRequest) (issuer.InitResult, error) {
-	if i.initialised() {
+func (i *Installation) Initialize(ctx context.Context, want issuer.InitRequest) (issuer.InitResult, error) {
+	switch {
+	case i.initialised():
 		return issuer.InitResult{}, issuer.ErrInitialized
-	}
-	if i.cfg.Auto {
+	case i.cfg.Auto:
 		return issuer.InitResult{}, issuer.ErrNotAllowed
+	case want.Shares > 1 && !i.cfg.Manual:
+		return issuer.InitResult{}, issuer.ErrNoShares
 	}
 	root := NewToken()
-	key, err := i.initialise(ctx, root)
+	keys, err := i.initialise(ctx, root, want)
 	if err != nil {
 		return issuer.InitResult{}, err
 	}
 	made := issuer.InitResult{RootToken: root}
-	if key != nil {
-		made.Keys = []secret.Value{secret.New(hex.EncodeToString(key))}
-		made.KeysBase64 = []secret.Value{secret.New(base64.StdEncoding.EncodeToString(key))}
+	for _, key := range keys {
+		made.Keys = append(made.Keys, secret.New(hex.EncodeToString(key)))
+		made.KeysBase64 = append(made.KeysBase64, secret.New(base64.StdEncoding.EncodeToString(key)))
 	}
 	return made, nil
 }

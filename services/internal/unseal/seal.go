@@ -58,7 +58,7 @@ func (i *Installation) fetch(ctx context.Context) (known bool, err error) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.known, i.check, i.id, i.shut, i.inForce = true, r.Check, r.ID, guard == "", guard
+	i.known, i.check, i.id, i.split, i.shut, i.inForce = true, r.Check, r.ID, r.Split, guard == "", guard
 	return true, nil
 }
 
@@ -144,6 +144,9 @@ func (i *Installation) Unseal(ctx context.Context, text secret.Value, by lease.A
 	if err != nil {
 		return err
 	}
+	if key, err = i.gather(key); key == nil || err != nil {
+		return err
+	}
 	given, err := seal.New(key)
 	if err != nil || !i.fits(given) {
 		return issuer.ErrWrongKey
@@ -160,6 +163,7 @@ func (i *Installation) Unseal(ctx context.Context, text secret.Value, by lease.A
 		i.open(given)
 	}
 	_, err = i.fetch(ctx)
+	i.Reset() // after that: who comes now finds it open, and leaves no share behind
 	return err
 }
 

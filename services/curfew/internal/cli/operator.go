@@ -41,7 +41,7 @@ func (s *session) operatorInitCommand() *cobra.Command {
 			return nil
 		},
 	})
-	cmd.Flags().IntVar(&shares, "key-shares", 1, "parts of the key; the key file holds it in one")
+	cmd.Flags().IntVar(&shares, "key-shares", 1, "parts of the key, where people are given it")
 	cmd.Flags().IntVar(&threshold, "key-threshold", 1, "parts needed to unseal")
 	return cmd
 }
