@@ -136,7 +136,7 @@ func TestPermissionOfEveryPath(t *testing.T) {
 		{"GET", "sys/mounts/auth/approle", "", "read", true},
 		{"GET", "sys/mounts/auth/approle/tune", "", "read", true},
 		{"POST", "sys/mounts/auth/approle/tune", `{"default_lease_ttl":"1h"}`, "update", true},
-		{"POST", "auth/approle/role/app", `{"token_policies":"a"}`, "update", false},
+		{"POST", "auth/approle/role/app", `{"token_policies":"a"}`, "create", false},
 		{"GET", "auth/approle/role/app", "", "read", false},
 		{"LIST", "auth/approle/role", "", "list", false},
 		{"GET", "auth/approle/role/app/role-id", "", "read", false},
@@ -281,13 +281,22 @@ func TestCreateOrUpdate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.ok(w.do("PUT", "database/config/old", `{}`), 204) // the one that is there
-	create, update := w.holder(rule("database/config/*", "create")), w.holder(rule("database/config/*", "update"))
+	w.ok(w.do("PUT", "sys/auth/roles", `{"type":"approle"}`), 204)
+	w.ok(w.do("PUT", "auth/roles/role/old", `{}`), 204)
+	both := func(capability string) string {
+		return w.holder(rule("database/config/*", capability) + rule("auth/roles/role/*", capability))
+	}
+	create, update := both("create"), both("update")
 	for name, c := range map[string]struct {
 		token, path string
 		allowed     bool
 	}{
 		"create, new": {create, "database/config/new", true}, "update, new": {update, "database/config/other", false},
 		"create, old": {create, "database/config/old", false}, "update, old": {update, "database/config/old", true},
+		"create, new role": {create, "auth/roles/role/new", true}, "update, new role": {update, "auth/roles/role/other", false},
+		"create, old role": {create, "auth/roles/role/Old", false}, "update, old role": {update, "auth/roles/role/Old", true},
+		"create, secret id": {create, "auth/roles/role/old/secret-id", false}, "update, secret id": {update, "auth/roles/role/old/secret-id", true},
+		"create, no name": {create, "auth/roles/role/", false}, "update, no such path": {update, "auth/roles/role/no/such", true},
 	} {
 		if r := w.as(c.token, "PUT", c.path, `{}`); (r.code != 403) != c.allowed {
 			t.Errorf("%s: %d %s", name, r.code, r.body)

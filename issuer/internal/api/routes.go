@@ -305,11 +305,14 @@ func (a *API) engine(ctx context.Context, r *request.Request) (*wire.Answer, err
 	return &wire.Answer{Data: said.Data, Warnings: said.Warnings}, nil
 }
 
-// exists implements [access.Existing]: engines know what is below their mounts.
+// exists implements [access.Existing]: engines and auth methods know what is below
+// their mounts.
 func (a *API) exists(ctx context.Context, r *request.Request) (exists, known bool, err error) {
 	switch first, _, _ := strings.Cut(r.Path, "/"); first {
-	case "sys", "auth", "audit":
+	case "sys", "audit":
 		return false, false, nil
+	case "auth":
+		return a.Auth.Exists(ctx, r.Path)
 	}
 	m, rest, err := a.Mounts.Resolve(ctx, r.Path)
 	if err != nil {

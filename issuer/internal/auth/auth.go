@@ -33,6 +33,9 @@ type Method interface {
 	// what it takes for it (a use of a secret) is gone also if making it fails.
 	// Its guards are what the method itself read; [Table.Login] adds the mount.
 	Login(ctx context.Context, m Mount, r *request.Request) (tokens.Login, error)
+	// Exists says whether what a write to path names is there already; known is
+	// false where that makes no difference to the permission it takes.
+	Exists(ctx context.Context, m Mount, path string) (exists, known bool, err error)
 	// Handle serves every other path.
 	Handle(ctx context.Context, m Mount, r *request.Request, path string) (*wire.Answer, error)
 	// Tidy removes what nobody can use any more.
@@ -149,6 +152,25 @@ func (t *Table) Login(ctx context.Context, r *request.Request) (tokens.Login, er
 	}
 	l.Guard = append([]store.Ref{m.Ref()}, l.Guard...)
 	return l, nil
+}
+
+// Exists implements the access desk's Existing below auth/.
+func (t *Table) Exists(ctx context.Context, path string) (exists, known bool, err error) {
+	if strings.HasPrefix(path, tokens.Mount) {
+		return false, false, nil
+	}
+	m, rest, err := t.Resolve(ctx, path)
+	if w, ok := errors.AsType[*wire.Error](err); ok && w.Status == http.StatusNotFound {
+		return false, false, nil // who may write there is told that nothing is
+	}
+	if err != nil {
+		return false, false, err
+	}
+	method, ok := t.methods[m.Type]
+	if !ok {
+		return false, false, nil
+	}
+	return method.Exists(ctx, m, rest)
 }
 
 // Handle serves every path of auth/ that is neither a login nor of token/.

@@ -2,6 +2,7 @@ package approle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -75,6 +76,20 @@ type call struct {
 
 // key is that of the role's entry.
 func (c *call) key() string { return c.mount.ID + "/" + c.name }
+
+// Exists implements [auth.Method]: only the write of a role is a creation or an
+// update.
+func (a *Method) Exists(ctx context.Context, m auth.Mount, path string) (exists, known bool, err error) {
+	name, ok := strings.CutPrefix(strings.TrimSuffix(path, "/"), "role/")
+	if !ok || !isName(name) || len(name) > maxName {
+		return false, false, nil
+	}
+	_, err = a.byName(ctx, &call{mount: m, name: strings.ToLower(name)})
+	if errors.Is(err, errNone) {
+		return false, true, nil
+	}
+	return err == nil, err == nil, err
+}
 
 // Handle implements [auth.Method].
 func (a *Method) Handle(ctx context.Context, m auth.Mount, r *request.Request, path string) (*wire.Answer, error) {
