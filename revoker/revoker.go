@@ -47,8 +47,8 @@ type Deps struct {
 // Config tunes a [Revoker]; the zero value works but for Name.
 type Config struct {
 	Name string // unique to the process
-	// Fallback is an index of the process's own that the overdue sweep feeds,
-	// where Index is shared and may be away; nil: it feeds Index.
+	// Fallback is an index of the process's own that the overdue sweep feeds
+	// while Index, which is shared, does not work; nil: it always feeds Index.
 	Fallback expiry.Index
 
 	// Observer is told what operators want to see; nil: [Nop].
@@ -62,7 +62,7 @@ type Config struct {
 	Overdue     time.Duration // between looks at the store; 1 s
 	Batch       int           // leases of a flight; 128
 	Flights     int           // of one target at a time; 16
-	Hold        time.Duration // of a claim; 1 min
+	Hold        time.Duration // of a claim whose process died; 10 s
 	StrayEvery  time.Duration // 1 min
 	GhostEvery  time.Duration // 10 s
 	RotateEvery time.Duration // between looks for passwords that are due; 5 s
@@ -99,9 +99,8 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 
 	now := store.NewEstimate(d.Store, d.Clock)
 	indexes := []expiry.Index{d.Index}
-	overdue := d.Index
 	if cfg.Fallback != nil {
-		indexes, overdue = append(indexes, cfg.Fallback), cfg.Fallback
+		indexes = append(indexes, cfg.Fallback)
 	}
 	revokers := map[string]engine.Revoker{"": tokens.New(d.Store)}
 	sweepers := map[string]engine.Sweeper{}
@@ -134,7 +133,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	steps := []step.Step{
 		r.indexer,
 		upcoming,
-		index.NewOverdue(d.Store, now, index.NewFeeder(overdue, nudge), icfg),
+		r.overdue(now, feed, nudge, cfg, icfg),
 		&sweep.Barriers{Store: d.Store, Time: now, Keep: cfg.KeepBarrier, Every: cfg.SweepEvery},
 		&sweep.Mounts{Store: d.Store, Every: cfg.SweepEvery, Disabled: disabled(byType)},
 		&sweep.Strays{
@@ -161,6 +160,19 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	}
 	r.runner = step.New(d.Clock, d.Log, step.Config{MaxBackoff: 2 * time.Second}, steps...)
 	return r, nil
+}
+
+// overdue is the step that feeds what is due to the index where it is claimed.
+func (r *Revoker) overdue(now *store.Estimate, feed *index.Feeder, nudge func(), cfg Config, icfg index.Config) step.Step {
+	if cfg.Fallback == nil {
+		return index.NewOverdue(r.deps.Store, now, feed, icfg)
+	}
+	own := index.NewFeeder(cfg.Fallback, nudge)
+	shared, ok := r.deps.Index.(index.Compared)
+	if !ok { // nobody can say what it lacks
+		return index.NewOverdue(r.deps.Store, now, own, icfg)
+	}
+	return index.NewOverdue(r.deps.Store, now, index.NewSieve(shared, r.claimer.Working, now, feed, own), icfg)
 }
 
 // disabled tells the engine of a mount that its last lease has ended.

@@ -2,8 +2,8 @@
 // one batch of one target on its way through the worker.
 //
 // What holds: a target never waits for another; at most Config.Flights batches
-// of a target are in the air; a claim is extended while its flight lasts and
-// lapses by itself when the process dies (C7); a target that did not answer is
+// of a target are in the air; a claim is extended while its flight lasts, however
+// long that is, and lapses within Config.Hold when the process dies (C7); a target that did not answer is
 // probed with one lease at a time, with growing delay up to a minute, and its
 // first success wakes its whole backlog (C8); a flight that breaks down puts its
 // leases back.
@@ -46,7 +46,7 @@ type Config struct {
 	Batch    int           // leases of a flight; 128
 	Flights  int           // of one target that are closing logins; 16
 	Aloft    int           // of one target in all; 8 times Flights
-	Hold     time.Duration // of a claim; 60 s
+	Hold     time.Duration // of a claim; 10 s
 	MaxRest  time.Duration // between looks at the index; 250 ms
 	MinProbe time.Duration // first delay after a target was down; 250 ms
 	MaxProbe time.Duration // 60 s
@@ -74,6 +74,9 @@ type look struct {
 	index expiry.Index
 	name  string
 	wake  step.Signal
+	// good is when it last did all it wanted, by the local clock in nanoseconds;
+	// 0: not yet.
+	good atomic.Int64
 }
 
 // target is the health of one target, as this process sees it.
@@ -89,7 +92,7 @@ func New(p Processor, r Recaller, t *store.Estimate, c clock.Clock, log zerolog.
 	cfg.Batch = cmp.Or(cfg.Batch, 128)
 	cfg.Flights = cmp.Or(cfg.Flights, 16)
 	cfg.Aloft = cmp.Or(cfg.Aloft, 8*cfg.Flights)
-	cfg.Hold = cmp.Or(cfg.Hold, time.Minute)
+	cfg.Hold = cmp.Or(cfg.Hold, 10*time.Second)
 	cfg.MaxRest = cmp.Or(cfg.MaxRest, 250*time.Millisecond)
 	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
 	cfg.MaxProbe = cmp.Or(cfg.MaxProbe, time.Minute)
@@ -151,7 +154,18 @@ func (l *look) Do(ctx context.Context) (time.Duration, error) {
 		}
 		errs = errors.Join(errs, l.launch(ctx, l.index, u.Target, now))
 	}
+	if errs == nil {
+		l.good.Store(l.clock.Now().UnixNano())
+	}
 	return max(rest, time.Millisecond), errs
+}
+
+// Working reports whether the first index was looked at, and claimed from where
+// something was due, within the last second or four rests.
+func (c *Claimer) Working() bool {
+	good := c.looks[0].good.Load()
+	age := c.clock.Now().Sub(time.Unix(0, good))
+	return good != 0 && age <= max(time.Second, 4*c.cfg.MaxRest)
 }
 
 // launch claims and flies batches of one target until it has none due or no

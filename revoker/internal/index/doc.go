@@ -31,6 +31,14 @@
 // loses nothing: all others have read the same. The price is an offer in each
 // process for each event, of which one server takes over 100,000 a second.
 //
+// # A shared index, and one of each revoker's own
+//
+// What the overdue sweep finds goes to the shared index as long as members are
+// claimed from it, so that one revoker takes each lease. While it is away, silent
+// or refuses to be written to, it goes to an index of each process's own, and so
+// does, in any case, what is 30 s late: a revoker that is stuck may prolong its
+// claim for ever ([Sieve]).
+//
 // # What can fail
 //
 //	index away      offers fail; what is due goes by the overdue sweep. An event

@@ -43,6 +43,13 @@ type Feeder struct {
 // NewFeeder returns a feeder; nudge is called after members were offered.
 func NewFeeder(x expiry.Index, nudge func()) *Feeder { return &Feeder{index: x, nudge: nudge} }
 
+// offerer takes what a step found due.
+type offerer interface {
+	offer(ctx context.Context, members []expiry.Member) error
+}
+
+var _ offerer = (*Feeder)(nil)
+
 func (f *Feeder) offer(ctx context.Context, members []expiry.Member) error {
 	if len(members) == 0 {
 		return nil
@@ -110,7 +117,7 @@ func (u *Upcoming) Do(ctx context.Context) (time.Duration, error) {
 
 // load offers what falls due from the cursor up to until, and moves the cursor
 // behind it; more: the pages of one run did not reach the end.
-func load(ctx context.Context, s store.Leases, f *Feeder, cfg Config, until time.Time, cursor *store.Cursor) (more bool, err error) {
+func load(ctx context.Context, s store.Leases, f offerer, cfg Config, until time.Time, cursor *store.Cursor) (more bool, err error) {
 	for range cfg.Pages {
 		due, err := s.Due(ctx, until, *cursor, cfg.Page)
 		if err != nil {

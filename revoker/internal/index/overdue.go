@@ -15,7 +15,7 @@ import (
 type Overdue struct {
 	store store.Leases
 	time  *store.Estimate
-	feed  *Feeder
+	feed  offerer
 	cfg   Config
 
 	round, tail store.Cursor
@@ -28,8 +28,8 @@ type Overdue struct {
 // committed with a time that was the present when its commit began.
 const late = 2 * time.Second
 
-// NewOverdue returns the step.
-func NewOverdue(s store.Leases, t *store.Estimate, f *Feeder, cfg Config) *Overdue {
+// NewOverdue returns the step. It feeds a [Feeder] or a [Sieve].
+func NewOverdue(s store.Leases, t *store.Estimate, f offerer, cfg Config) *Overdue {
 	return &Overdue{store: s, time: t, feed: f, cfg: cfg.withDefaults()}
 }
 

@@ -19,7 +19,7 @@ const (
 	makers      = 32
 	// claimHold and sweepEvery are the revoker's: the longest that a claim of a
 	// killed one is missed, and how often overdue leases are looked for.
-	claimHold  = time.Minute
+	claimHold  = 10 * time.Second
 	sweepEvery = time.Second
 	// workWithin is generous for what a revoker alone has to do then.
 	workWithin = 30 * time.Second
