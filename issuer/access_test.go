@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -238,8 +239,12 @@ func TestOwnLeases(t *testing.T) {
 		w.refused(w.as(mine, "PUT", "sys/leases/"+path, ""), 403, lacks)
 		if path != "lookup" {
 			w.refused(w.as(mine, "PUT", "sys/leases/"+path+"/"+foreign, body(own)), 403, lacks)
+			w.refused(w.as(mine, "PUT", "sys/leases/"+path+"/"+url.PathEscape(foreign), ""), 403, lacks)
 		}
 	}
+	// Some clients escape the id; the path and who may use it are the same.
+	w.ok(w.as(mine, "PUT", "sys/leases/renew/"+url.PathEscape(own), ""), 200)
+	w.refused(w.as(mine, "GET", "database%2Fconfig%2Fdb", ""), 403, lacks)
 	for path, want := range map[string]string{
 		"": "[database/]", "/database": "[creds/]", "/database/creds/readonly": "[" + own[strings.LastIndex(own, "/")+1:] + "]",
 	} {

@@ -56,7 +56,11 @@ func TestErrorsAsRecorded(t *testing.T) {
 		{method: "POST", path: "sys/mounts/database", body: `{"type":"database"}`, code: 400, want: one("path is already in use at database/")},
 		{method: "POST", path: "sys/mounts/db9", body: `{"type":"database","config":{"max_lease_ttl":"banana"}}`, code: 400, want: one(`error converting input for field \"max_lease_ttl\": time: invalid duration \"banana\"`)},
 		{method: "GET", path: "database/../sys/mounts", code: 400, want: one(`the path has an element \"..\"`)},
-		{method: "GET", path: "database%2Fcreds/readonly", code: 400, want: one("the path has an escaped slash")},
+		{method: "GET", path: "database%2fcreds%2Fnone", code: 400, want: one("unknown role: none")},
+		{method: "GET", path: "database%2F..%2Fsys%2fmounts", code: 400, want: one(`the path has an element \"..\"`)},
+		{method: "GET", path: "database%2F%2Fcreds", code: 400, want: one("the path has an empty element")},
+		{method: "GET", path: "database%5Ccreds", code: 400, want: one("the path has a control character or a backslash")},
+		{method: "GET", path: "database%252Fcreds%252Freadonly", code: 404, want: one(`no handler for route \"database%2Fcreds%2Freadonly\". route entry not found.`)},
 		{method: "GET", path: "database/creds/a%00b", code: 400, want: one("the path has a control character or a backslash")},
 		{method: "GET", path: "database//creds", code: 400, want: one("the path has an empty element")},
 	} {

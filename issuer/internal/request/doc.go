@@ -3,8 +3,8 @@
 //
 // What holds:
 //   - PUT and POST are the same, and so are the verb LIST and GET with list=true;
-//   - a path has no empty, "." or ".." element, no control character and no
-//     escaped slash, so that it means the same to every reader of it;
+//   - a path is decoded once, here, and has no empty, "." or ".." element and no
+//     control character then, so that it means the same to every reader of it;
 //   - the Content-Type says nothing: a body is JSON;
 //   - the event names the fields that were sent, never their values, and no
 //     token that somebody put into a path (D6).
