@@ -50,6 +50,6 @@
 //	               lacks is not known until it is back
 //	index emptied  what falls due within the window is there again after two looks,
 //	               the rest as it enters the window; until then the sweep
-//	process dies   its claims lapse within ten seconds; every effect is repeatable
+//	process dies   its claims lapse after five seconds; every effect is repeatable
 //	               (C7)
 package revoker

@@ -62,7 +62,7 @@ type Config struct {
 	Overdue     time.Duration // between looks at the store; 1 s
 	Batch       int           // leases of a flight; 128
 	Flights     int           // of one target at a time; 16
-	Hold        time.Duration // of a claim whose process died; 10 s
+	Hold        time.Duration // of a claim whose process died; 5 s
 	StrayEvery  time.Duration // 1 min
 	GhostEvery  time.Duration // 10 s
 	RotateEvery time.Duration // between looks for passwords that are due; 5 s

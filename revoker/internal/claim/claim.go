@@ -46,7 +46,7 @@ type Config struct {
 	Batch    int           // leases of a flight; 128
 	Flights  int           // of one target that are closing logins; 16
 	Aloft    int           // of one target in all; 8 times Flights
-	Hold     time.Duration // of a claim; 10 s
+	Hold     time.Duration // of a claim that nobody prolongs; 5 s
 	MaxRest  time.Duration // between looks at the index; 250 ms
 	MinProbe time.Duration // first delay after a target was down; 250 ms
 	MaxProbe time.Duration // 60 s
@@ -92,7 +92,7 @@ func New(p Processor, r Recaller, t *store.Estimate, c clock.Clock, log zerolog.
 	cfg.Batch = cmp.Or(cfg.Batch, 128)
 	cfg.Flights = cmp.Or(cfg.Flights, 16)
 	cfg.Aloft = cmp.Or(cfg.Aloft, 8*cfg.Flights)
-	cfg.Hold = cmp.Or(cfg.Hold, 10*time.Second)
+	cfg.Hold = cmp.Or(cfg.Hold, 5*time.Second)
 	cfg.MaxRest = cmp.Or(cfg.MaxRest, 250*time.Millisecond)
 	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
 	cfg.MaxProbe = cmp.Or(cfg.MaxProbe, time.Minute)

@@ -19,10 +19,11 @@ const (
 	makers      = 32
 	// claimHold and sweepEvery are the revoker's: the longest that a claim of a
 	// killed one is missed, and how often overdue leases are looked for.
-	claimHold  = 10 * time.Second
+	claimHold  = 5 * time.Second
 	sweepEvery = time.Second
-	// workWithin is generous for what a revoker alone has to do then.
-	workWithin = 30 * time.Second
+	// workWithin is generous for what a revoker alone has to do then, on a machine
+	// that does much else.
+	workWithin = 2 * time.Minute
 )
 
 // due kills one of two revokers while thousands of leases fall
