@@ -125,6 +125,7 @@ type Issuer struct {
 	log      zerolog.Logger
 	api      *api.API
 	tokens   *tokens.Registry
+	unwatch  func()
 	recorder *record.Recorder
 	runner   *step.Runner
 }
@@ -148,12 +149,14 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		return nil, fmt.Errorf("make issuer: lease TTL too large: default_lease_ttl %s, max_lease_ttl %s", system.Default, system.Max)
 	}
 	cfg.Version = cmp.Or(cfg.Version, "0.0.0")
+	committed, unwatch := commits(d.Store)
 	d.Store = sealedStore{d.Store, d.Seal}
+	ends := leases.NewEnds(d.Store, committed)
 
 	recorder := record.New(d.Store, d.Clock, record.Config{DeniedPerSecond: cfg.DeniedPerSecond, CountEvery: cfg.CountEvery})
 	policies := access.NewBook(d.Store, d.Clock, d.Log)
 	registry := tokens.New(d.Store, d.Keys, d.Log, system)
-	book := leases.New(d.Store, engines, d.Clock, d.Log, leases.Config{
+	book := leases.New(d.Store, engines, ends, d.Clock, d.Log, leases.Config{
 		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
 	})
 	lockout := auth.NewLockout(d.Store, cfg.Lockout)
@@ -174,14 +177,23 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		Audit:     audit.New(d.Store, d.Sealer, registry, d.Clock),
 	}
 	return &Issuer{
-		clock: d.Clock, log: d.Log, tokens: registry, recorder: recorder,
+		clock: d.Clock, log: d.Log, tokens: registry, unwatch: unwatch, recorder: recorder,
 		api: api.New(parts, api.Config{
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
 			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
 		}),
-		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies, quotas,
+		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies, quotas, ends,
 			&sweep{"auth disabling", finishEvery, methods.Finish}, &sweep{"auth tidy", tidyEvery, methods.Tidy}),
 	}, nil
+}
+
+// commits are the hints of a store that something was committed, and what ends
+// them; none where it gives none.
+func commits(s Store) (<-chan struct{}, func()) {
+	if w, ok := s.(store.Watcher); ok {
+		return w.Watch()
+	}
+	return nil, func() {}
 }
 
 // Handler is the HTTP API. It sets deadlines of its own for the body and the
@@ -203,6 +215,7 @@ func (i *Issuer) Server() *http.Server {
 // left of it. Requests are served with or without it; health then knows nothing of
 // the store.
 func (i *Issuer) Run(ctx context.Context) error {
+	defer i.unwatch()
 	return errors.Join(i.runner.Run(ctx), i.recorder.Flush(ctx))
 }
 

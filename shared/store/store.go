@@ -42,6 +42,9 @@ type Leases interface {
 	Apply(ctx context.Context, items ...Transition) []Outcome
 	// Get returns a lease in any state, or ErrNotFound.
 	Get(ctx context.Context, id lease.ID) (lease.Lease, error)
+	// GetMany returns those of the leases that exist, in any state, ordered by id:
+	// the same as many times Get, but in one snapshot and one exchange.
+	GetMany(ctx context.Context, ids ...lease.ID) ([]lease.Lease, error)
 	// Find returns the leases that match q, ordered by id.
 	Find(ctx context.Context, q Query) ([]lease.Lease, error)
 	// Count counts what q matches; q.After and q.Limit are ignored.

@@ -9,7 +9,8 @@
 //     the first of both does, and name the limit (role, mount, system, token)
 //     that keeps it from being later;
 //   - a revocation is committed before anything is answered, and goes on
-//     whatever the client does; a synchronous one only waits for it (C9);
+//     whatever the client does; a synchronous one only waits for it (C9), for a
+//     word of [Ends] or, where commits are not heard of, by looking;
 //   - revoking what has ended is success;
 //   - revoke-prefix takes what was begun before its barrier and nothing later,
 //     and can be read under its operation's id until it is finished (A4);

@@ -22,6 +22,7 @@ import (
 type Store interface {
 	Apply(ctx context.Context, items ...store.Transition) []store.Outcome
 	Get(ctx context.Context, id lease.ID) (lease.Lease, error)
+	GetMany(ctx context.Context, ids ...lease.ID) ([]lease.Lease, error)
 	Find(ctx context.Context, q store.Query) ([]lease.Lease, error)
 	Children(ctx context.Context, prefix, after string, limit int) ([]string, error)
 	store.Entries
@@ -46,15 +47,16 @@ type Book struct {
 	clock   clock.Clock
 	log     zerolog.Logger
 	cfg     Config
+	ends    *Ends
 }
 
-// New returns the book.
-func New(s Store, engines map[string]engine.Engine, c clock.Clock, log zerolog.Logger, cfg Config) *Book {
+// New returns the book. Whoever made ends runs it.
+func New(s Store, engines map[string]engine.Engine, ends *Ends, c clock.Clock, log zerolog.Logger, cfg Config) *Book {
 	cfg.SyncWithin = cmp.Or(cfg.SyncWithin, time.Minute)
 	cfg.ForceAfter = cmp.Or(cfg.ForceAfter, 5*time.Second)
 	cfg.ListWithin = cmp.Or(cfg.ListWithin, 10*time.Second)
 	cfg.RenewWithin = cmp.Or(cfg.RenewWithin, 20*time.Second)
-	return &Book{store: s, engines: engines, clock: c, log: log, cfg: cfg}
+	return &Book{store: s, engines: engines, ends: ends, clock: c, log: log, cfg: cfg}
 }
 
 // open are the states of a lease that has not ended.

@@ -33,6 +33,8 @@ func (b *Book) Revoke(ctx context.Context, r *request.Request, inPath string) (*
 	if !sync { // only then is the answer known before the commit
 		also = []event.Event{r.Event(answer.Status)}
 	}
+	w := b.ends.wait(id) // before the commit: its end may follow at once
+	defer b.ends.leave(w)
 	l, applied, err := b.begin(ctx, id, r.Actor, "revoked by request", also...)
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func (b *Book) Revoke(ctx context.Context, r *request.Request, inPath string) (*
 	}
 	r.Mount = l.Mount
 	if sync {
-		return answer, b.await(ctx, l)
+		return answer, b.await(ctx, l, w)
 	}
 	return answer, nil
 }
@@ -67,28 +69,44 @@ func (b *Book) begin(ctx context.Context, id lease.ID, by lease.Actor, reason st
 
 // await waits for the end of a revocation: nil; or for the failure of an
 // attempt, or the deadline: an error with the reason. The revocation goes on.
-func (b *Book) await(ctx context.Context, begun lease.Lease) error {
+func (b *Book) await(ctx context.Context, begun lease.Lease, w *waiter) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.SyncWithin)
 	defer cancel()
 	last := begun
-	err := b.poll(ctx, func() (bool, error) {
-		l, err := b.store.Get(ctx, begun.ID)
-		if errors.Is(err, store.ErrNotFound) {
-			return true, nil // ended and pruned
+	for pause := firstLook; ; pause = min(pause*3/2, lastPoll) {
+		l, err := b.next(ctx, w, pause)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return nil // ended and pruned
+		case ctx.Err() != nil && err != nil:
+			return b.late(ctx.Err(), reasonOf(&last))
+		case err != nil:
+			return b.late(err, reasonOf(&last))
+		case l.Version > last.Version:
+			last = l
 		}
-		if err != nil {
-			return false, err
+		switch {
+		case last.State.Final():
+			return nil
+		case last.Revocation.Attempts > begun.Revocation.Attempts:
+			return wire.Invalid("failed to revoke entry: %s", last.Revocation.LastError)
 		}
-		last = l
-		return l.State.Final() || l.Revocation.Attempts > begun.Revocation.Attempts, nil
-	})
-	switch {
-	case err == nil && (last.State.Final() || last.Revocation.Attempts == begun.Revocation.Attempts):
-		return nil
-	case err == nil:
-		return wire.Invalid("failed to revoke entry: %s", last.Revocation.LastError)
 	}
-	return b.late(err, reasonOf(&last))
+}
+
+// next is what becomes known of a lease: what the step tells, or what the store
+// has after a pause.
+func (b *Book) next(ctx context.Context, w *waiter, pause time.Duration) (lease.Lease, error) {
+	tick, stop := b.clock.Timer(pause)
+	defer stop()
+	select {
+	case l := <-w.changed:
+		return l, nil
+	case <-tick:
+		return b.store.Get(ctx, w.id)
+	case <-ctx.Done():
+		return lease.Lease{}, ctx.Err()
+	}
 }
 
 // late is the answer of a wait that saw no end.
@@ -113,6 +131,8 @@ func reasonOf(l *lease.Lease) string {
 
 const (
 	firstPoll = 5 * time.Millisecond
+	// firstLook is when a request looks for itself that [Ends] told nothing.
+	firstLook = 25 * time.Millisecond
 	lastPoll  = 200 * time.Millisecond
 )
 

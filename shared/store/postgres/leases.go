@@ -15,8 +15,11 @@ import (
 
 const (
 	selectLease = `SELECT position, body FROM {s}.leases WHERE id = $1`
-	nextFrom    = `SELECT id FROM {s}.leases WHERE NOT ended AND id >= $1 ORDER BY id LIMIT 1`
-	nextAfter   = `SELECT id FROM {s}.leases WHERE NOT ended AND id > $1 ORDER BY id LIMIT 1`
+	// selectLeases looks each id up by itself, whatever the planner thinks of them.
+	selectLeases = `SELECT l.id, l.position, l.body FROM unnest($1::text[]) AS one(id), LATERAL (
+		SELECT id, position, body FROM {s}.leases WHERE id = one.id OFFSET 0) AS l ORDER BY l.id`
+	nextFrom  = `SELECT id FROM {s}.leases WHERE NOT ended AND id >= $1 ORDER BY id LIMIT 1`
+	nextAfter = `SELECT id FROM {s}.leases WHERE NOT ended AND id > $1 ORDER BY id LIMIT 1`
 	// selectDue reads nothing but its index, as far as vacuum keeps up.
 	selectDue = `SELECT id, kind, coalesce(target, ''), due_at FROM {s}.leases
 		WHERE due_at <= $1 AND (due_at, id) > ($2, $3) ORDER BY due_at, id LIMIT $4`
@@ -38,6 +41,22 @@ func (s *Store) Get(ctx context.Context, id lease.ID) (l lease.Lease, err error)
 		return err
 	})
 	return l, err
+}
+
+// GetMany implements [store.Leases].
+func (s *Store) GetMany(ctx context.Context, ids ...lease.ID) (all []lease.Lease, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = string(id)
+	}
+	err = s.read(ctx, "get leases", func(ctx context.Context, r reader) (err error) {
+		all, err = collect(ctx, r, scanFound, s.schema.in(selectLeases), list)
+		return err
+	})
+	return all, err
 }
 
 // Find implements [store.Leases].

@@ -107,6 +107,7 @@ func TestNoStatementWalksATable(t *testing.T) {
 		}
 	}
 	unsorted("get", selectLease, "using leases_pkey")
+	check("get many", selectLeases, "using leases_pkey")
 	unsorted("due", selectDue, "Index Only Scan using leases_due")
 	unsorted("next child", nextFrom, "Index Only Scan using leases_path")
 	unsorted("next child", nextAfter, "Index Only Scan using leases_path")

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -67,6 +68,22 @@ func (s *Store) Get(ctx context.Context, id lease.ID) (l lease.Lease, err error)
 		return err
 	})
 	return l, err
+}
+
+// GetMany implements [store.Leases].
+func (s *Store) GetMany(ctx context.Context, ids ...lease.ID) (all []lease.Lease, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, fmt.Errorf("get leases: %w", err)
+	}
+	err = s.read(ctx, "get leases", func(c *sql.Conn) (err error) {
+		all, err = collect(ctx, c, scanLease, selectLeases, string(list))
+		return err
+	})
+	return all, err
 }
 
 // Find implements [store.Leases].

@@ -47,7 +47,8 @@ func TestNoStatementScans(t *testing.T) {
 		p := plan(t, s, query, args...)
 		for line := range strings.Lines(p) {
 			line = strings.TrimSpace(line)
-			if strings.HasPrefix(line, "SCAN") && line != "SCAN CONSTANT ROW" || strings.Contains(line, "TEMP B-TREE") {
+			listed := line == "SCAN CONSTANT ROW" || strings.HasPrefix(line, "SCAN json_each")
+			if strings.HasPrefix(line, "SCAN") && !listed || strings.Contains(line, "TEMP B-TREE") {
 				t.Errorf("%s: %s\n%s", name, query, p)
 			}
 		}
@@ -59,6 +60,7 @@ func TestNoStatementScans(t *testing.T) {
 	}
 	n := func(n int) []any { return make([]any, n) }
 	check("get", selectLease, n(1), "SEARCH leases USING INDEX sqlite_autoindex_leases_1 (id=?)")
+	check("get many", selectLeases, n(1), "SEARCH leases USING INDEX sqlite_autoindex_leases_1 (id=?)")
 	check("due", selectDue, []any{1, 1, "", 10}, "SEARCH leases USING COVERING INDEX leases_due")
 	check("next child", nextFrom, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")
 	check("next child", nextAfter, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")

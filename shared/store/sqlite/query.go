@@ -11,6 +11,7 @@ import (
 
 const (
 	selectLease  = `SELECT body FROM leases WHERE id = ?`
+	selectLeases = `SELECT id, body FROM leases WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id`
 	defaultLimit = 1000
 )
 

@@ -73,6 +73,7 @@ type broken struct {
 	acquire func(*Fake, string)
 	list    func([]store.Entry) []store.Entry
 	child   func([]string) []string
+	many    func([]lease.Lease) []lease.Lease
 	suspend func(context.Context, *Fake, store.Suspension) error
 	resume  func(context.Context, *Fake, int64, event.Position, store.Write) error
 	hint    bool
@@ -173,6 +174,14 @@ func (b *broken) List(ctx context.Context, kind store.Kind, prefix, after string
 	all, err := b.Fake.List(ctx, kind, prefix, after, withdrawn, limit)
 	if b.list != nil {
 		all = b.list(all)
+	}
+	return all, err
+}
+
+func (b *broken) GetMany(ctx context.Context, ids ...lease.ID) ([]lease.Lease, error) {
+	all, err := b.Fake.GetMany(ctx, ids...)
+	if b.many != nil {
+		all = b.many(all)
 	}
 	return all, err
 }

@@ -222,6 +222,14 @@ func defects() map[string]defect {
 			}}
 		}),
 		"gives no hints": b("watch", func() *broken { return &broken{hint: true} }),
+		"gets too few": b("get: many", func() *broken {
+			return &broken{many: func(all []lease.Lease) []lease.Lease { return all[:len(all)/2] }}
+		}),
+		"gets those that run": b("get: many", func() *broken {
+			return &broken{many: func(all []lease.Lease) []lease.Lease {
+				return slices.DeleteFunc(all, func(l lease.Lease) bool { return l.State.Final() })
+			}}
+		}),
 		"finds too little": b("find: each field", func() *broken {
 			return &broken{found: func(all []lease.Lease) []lease.Lease { return all[:len(all)/2] }}
 		}),

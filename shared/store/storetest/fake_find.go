@@ -26,6 +26,17 @@ func (f *Fake) Get(ctx context.Context, id lease.ID) (lease.Lease, error) {
 	return l, err
 }
 
+// GetMany implements [store.Leases].
+func (f *Fake) GetMany(ctx context.Context, ids ...lease.ID) ([]lease.Lease, error) {
+	err := f.enter(ctx)
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	all := f.sorted()
+	return slices.DeleteFunc(all, func(l lease.Lease) bool { return !slices.Contains(ids, l.ID) }), nil
+}
+
 // Find implements [store.Leases].
 func (f *Fake) Find(ctx context.Context, q store.Query) ([]lease.Lease, error) {
 	err := f.enter(ctx)

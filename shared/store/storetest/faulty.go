@@ -102,6 +102,11 @@ func (f *Faulty) Get(ctx context.Context, id lease.ID) (lease.Lease, error) {
 	return get(f, "Get", func() (lease.Lease, error) { return f.inner.Get(ctx, id) })
 }
 
+// GetMany implements [store.Leases].
+func (f *Faulty) GetMany(ctx context.Context, ids ...lease.ID) ([]lease.Lease, error) {
+	return get(f, "GetMany", func() ([]lease.Lease, error) { return f.inner.GetMany(ctx, ids...) })
+}
+
 // Find implements [store.Leases].
 func (f *Faulty) Find(ctx context.Context, q store.Query) ([]lease.Lease, error) {
 	return get(f, "Find", func() ([]lease.Lease, error) { return f.inner.Find(ctx, q) })

@@ -10,6 +10,7 @@ import (
 func findLaws() []law {
 	return []law{
 		{"find: each field restricts, pages are complete, counts agree", lawFind},
+		{"get: many are those that exist, each as by itself", lawGetMany},
 		{"find: a prefix is a prefix of the id, nothing more", lawPrefix},
 		{"find: a query that selects nothing in particular is refused", lawUnselective},
 		{"children: the next elements of what has not ended", lawChildren},
@@ -50,6 +51,39 @@ func lawFind(t T, s *subject) {
 		if n, err := s.Count(t.Context(), q); err != nil || int(n) != len(want) {
 			t.Errorf("Count %+v: %d, %v; want %d", q, n, err, len(want))
 		}
+	}
+}
+
+// lawGetMany asks for leases in every state, twice over, among others that never
+// were.
+func lawGetMany(t T, s *subject) {
+	var all []lease.Lease
+	var wanted []lease.ID
+	for i := range 40 {
+		path := []string{"x/creds/a", "y/creds/b"}[i%2]
+		switch i % 3 {
+		case 0:
+			all = append(all, s.begin(t, path))
+		case 1:
+			all = append(all, s.active(t, path))
+		default:
+			all = append(all, s.ended(t, path))
+		}
+		wanted = append(wanted, all[i].ID, lease.NewID(path))
+	}
+	wanted = append(wanted, wanted[:10]...)
+	slices.SortFunc(all, func(a, b lease.Lease) int { return cmpID(a.ID, b.ID) })
+	got, err := s.GetMany(t.Context(), wanted...)
+	if err != nil || !same(got, all) {
+		t.Errorf("GetMany gave %v, %v; want %v", ids(got), err, ids(all))
+	}
+	for _, l := range got {
+		if one, err := s.Get(t.Context(), l.ID); err != nil || !same(one, l) {
+			t.Errorf("Get of %s is another: %v", l.ID, err)
+		}
+	}
+	if none, err := s.GetMany(t.Context()); err != nil || len(none) != 0 {
+		t.Errorf("GetMany of none gave %v, %v", ids(none), err)
 	}
 }
 
