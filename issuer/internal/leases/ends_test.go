@@ -46,7 +46,7 @@ func (s *shelf) run() {
 	s.Cleanup(func() { cancel(); running.Wait() })
 }
 
-func (s *shelf) apply(id lease.ID, do lease.Action) lease.Lease {
+func (s *shelf) apply(id lease.ID, do lease.Action) {
 	s.Helper()
 	out := s.store.Apply(s.Context(), store.Transition{Change: lease.Change{
 		ID: id, Version: lease.AnyVersion, Key: lease.RandomBase62(24), By: lease.System("test"), Reason: "test", Do: do,
@@ -54,7 +54,6 @@ func (s *shelf) apply(id lease.ID, do lease.Action) lease.Lease {
 	if out[0].Err != nil {
 		s.Fatal(out[0].Err)
 	}
-	return out[0].Lease
 }
 
 // issued is an active lease.
