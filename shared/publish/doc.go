@@ -11,7 +11,8 @@
 //     skip none. The loser stops at its next try to number.
 //   - Its head is announced every second, also when nothing happens, so that a
 //     lost tail is seen (D4).
-//   - The store deletes only what both the broker and the ledger have (D4).
+//   - The store deletes only what both the broker and the ledger have (D4), and
+//     keeps it a little longer for who follows the events in the store (D7).
 //   - Who does not publish asks for the lock once a Config.Announce, however
 //     often it is woken.
 //

@@ -33,7 +33,10 @@ type Config struct {
 	Batch    int           // events numbered and sent at once; 1024
 	Announce time.Duration // between heads; 1 s
 	LockTTL  time.Duration // 10 s
-	Timeout  time.Duration // of each outbound call; 10 s
+	// Keep is how long events stay that both the broker and the ledger have, for
+	// who follows them in the store (D7); 2 s, below 0: not at all.
+	Keep    time.Duration
+	Timeout time.Duration // of each outbound call; 10 s
 }
 
 // Store is what a publisher needs of the store.
@@ -61,6 +64,13 @@ type Publisher struct {
 	recorded  event.Position // sent, as the store has it
 	head      event.Position
 	announced time.Time
+	dues      []due // what may be deleted, and since when
+}
+
+// due says that both the broker and the ledger have everything up to a position.
+type due struct {
+	upTo event.Position
+	at   time.Time
 }
 
 // New returns a publisher. wake, which may be nil, receives when events wait.
@@ -71,6 +81,7 @@ func New(s Store, b bus.Publisher, wake <-chan struct{}, c clock.Clock, log zero
 	cfg.Batch = cmp.Or(cfg.Batch, 1024)
 	cfg.Announce = cmp.Or(cfg.Announce, time.Second)
 	cfg.LockTTL = cmp.Or(cfg.LockTTL, 10*time.Second)
+	cfg.Keep = cmp.Or(cfg.Keep, 2*time.Second)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	return &Publisher{store: s, bus: b, wake: wake, clock: c, log: log, cfg: cfg}, nil
 }
@@ -249,7 +260,7 @@ func (p *Publisher) confirmed(ctx context.Context, consumer string) (event.Posit
 	return p.store.Confirmed(ctx, consumer)
 }
 
-// trim deletes what both the broker and the ledger have.
+// trim deletes what both the broker and the ledger have had for a while.
 func (p *Publisher) trim(ctx context.Context) error {
 	upTo, err := p.confirmed(ctx, Ledger)
 	if err != nil {
@@ -257,6 +268,12 @@ func (p *Publisher) trim(ctx context.Context) error {
 	}
 	if p.recorded.Before(upTo) {
 		upTo = p.recorded
+	}
+	now := p.clock.Now()
+	p.dues = append(p.dues, due{upTo: upTo, at: now})
+	upTo = event.Position{}
+	for len(p.dues) > 0 && now.Sub(p.dues[0].at) >= p.cfg.Keep {
+		upTo, p.dues = p.dues[0].upTo, p.dues[1:]
 	}
 	// Several short transactions rather than a long one: issuing shares them.
 	for range 16 {

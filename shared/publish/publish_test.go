@@ -173,7 +173,7 @@ func TestTrimsWhatBothHave(t *testing.T) {
 func TestWithoutABroker(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	p, err := publish.New(w.store, bus.Nop{}, nil, w.clock, zerolog.Nop(), publish.Config{Owner: "a"})
+	p, err := publish.New(w.store, bus.Nop{}, nil, w.clock, zerolog.Nop(), publish.Config{Owner: "a", Keep: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +184,25 @@ func TestWithoutABroker(t *testing.T) {
 	w.drain(t, p)
 	if first := w.first(t); first != 7 {
 		t.Errorf("the store begins with %d, want 7", first)
+	}
+}
+
+// D7: what both have stays for a while, for who follows the events in the store.
+func TestKeepsWhatBothHave(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	p := w.publisher(t, "a", publish.Config{Keep: 3 * time.Second})
+	w.append(t, 10)
+	w.drain(t, p)
+	for i, first := range []int64{1, 1, 1, 1, 3, 5, 7, 9, 0, 0} {
+		if n := int64(2 * i); 0 < n && n <= 10 {
+			w.confirm(t, n)
+		}
+		w.clock.Advance(time.Second)
+		w.drain(t, p)
+		if got := w.first(t); got != first {
+			t.Errorf("after %d s the store begins with %d, want %d", i+1, got, first)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package publish_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func newWorld() *world {
 
 func (w *world) publisher(t fataler, owner string, cfg publish.Config) *publish.Publisher {
 	t.Helper()
-	cfg.Owner = owner
+	cfg.Owner, cfg.Keep = owner, cmp.Or(cfg.Keep, -1)
 	p, err := publish.New(w.store, w.broker, nil, w.clock, zerolog.Nop(), cfg)
 	if err != nil {
 		t.Fatalf("new publisher: %v", err)
@@ -122,7 +123,7 @@ func (w *world) append(t fataler, n int) {
 // to recover from what fails.
 func (w *world) drain(t fataler, p *publish.Publisher) {
 	t.Helper()
-	for range 200 {
+	for range 200 + w.n { // a batch may be one event
 		rest, err := p.Do(context.Background())
 		switch {
 		case err != nil:

@@ -23,6 +23,10 @@
 // answer was lost is read back by (id, version, key) before anything is
 // answered (A6).
 //
+// Changes: who asks for the tokens that changed after a position is told of
+// every commit that returned before it asked, whether its events have a number
+// yet or not, or that some cannot be told (D7).
+//
 // Concurrency: every method may be called from any goroutine.
 //
 // # What can fail

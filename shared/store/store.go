@@ -27,6 +27,7 @@ type Store interface {
 	Leases
 	Entries
 	Outbox
+	Changes
 	Locks
 	Recovery
 	Time

@@ -76,6 +76,7 @@ type broken struct {
 	many    func([]lease.Lease) []lease.Lease
 	suspend func(context.Context, *Fake, store.Suspension) error
 	resume  func(context.Context, *Fake, int64, event.Position, store.Write) error
+	changed func(context.Context, *Fake, event.Position, *store.TokenChanges)
 	hint    bool
 	calls   int
 }
@@ -93,6 +94,14 @@ func (b *broken) Events(ctx context.Context, after event.Position, limit int) ([
 		all = b.events(all)
 	}
 	return all, err
+}
+
+func (b *broken) ChangedTokens(ctx context.Context, after event.Position, limit int) (store.TokenChanges, error) {
+	c, err := b.Fake.ChangedTokens(ctx, after, limit)
+	if b.changed != nil {
+		b.changed(ctx, b.Fake, after, &c)
+	}
+	return c, err
 }
 
 func (b *broken) Find(ctx context.Context, q store.Query) ([]lease.Lease, error) {
@@ -221,6 +230,7 @@ func TestSuiteCatches(t *testing.T) {
 	t.Parallel()
 	all := defects()
 	maps.Copy(all, recoveryDefects())
+	maps.Copy(all, tokenDefects())
 	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

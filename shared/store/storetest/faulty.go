@@ -186,6 +186,11 @@ func (f *Faulty) Events(ctx context.Context, after event.Position, limit int) ([
 	return get(f, "Events", func() ([]event.Event, error) { return f.inner.Events(ctx, after, limit) })
 }
 
+// ChangedTokens implements [store.Changes].
+func (f *Faulty) ChangedTokens(ctx context.Context, after event.Position, limit int) (store.TokenChanges, error) {
+	return get(f, "ChangedTokens", func() (store.TokenChanges, error) { return f.inner.ChangedTokens(ctx, after, limit) })
+}
+
 // Confirm implements [store.Outbox].
 func (f *Faulty) Confirm(ctx context.Context, consumer string, upTo event.Position) error {
 	_, err := get(f, "Confirm", func() (struct{}, error) { return struct{}{}, f.inner.Confirm(ctx, consumer, upTo) })

@@ -62,6 +62,7 @@ func (p *pair) numbered(t *rapid.T) {
 		got, err1 := p.real.Events(t.Context(), after, 1000)
 		fake, err2 := p.fake.Events(t.Context(), after, 1000)
 		p.agree(t, "Events after "+after.String(), append([]event.Event{}, got...), append([]event.Event{}, fake...), err1, err2)
+		p.changed(t, after)
 	}
 	got, err1 := p.real.Head(t.Context())
 	fake, err2 := p.fake.Head(t.Context())

@@ -29,7 +29,7 @@ func laws() []law {
 	var all []law
 	for _, part := range [][]law{
 		changeLaws(), guardLaws(), raceLaws(), findLaws(), dueLaws(), entryLaws(), outboxLaws(), lockLaws(),
-		recoveryLaws(), epochLaws(), quotaLaws(),
+		recoveryLaws(), epochLaws(), quotaLaws(), tokenLaws(),
 	} {
 		all = append(all, part...)
 	}
