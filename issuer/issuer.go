@@ -23,6 +23,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/quota"
 	"github.com/curfew-project/curfew/issuer/internal/record"
 	"github.com/curfew-project/curfew/issuer/internal/status"
+	"github.com/curfew-project/curfew/issuer/internal/tokencache"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
 	"github.com/curfew-project/curfew/issuer/internal/wrapping"
 	"github.com/curfew-project/curfew/shared/clock"
@@ -38,6 +39,7 @@ type Store interface {
 	store.Leases
 	store.Entries
 	store.Outbox
+	store.Changes
 	store.Time
 	// Suspension is that of [store.Recovery].
 	Suspension(ctx context.Context) (store.Suspension, bool, error)
@@ -102,9 +104,12 @@ type Config struct {
 	MaxInFlight int           // requests served at once; 1,024
 	MaxRevoking int           // of those that take access away, beside them; 512
 	MaxStreams  int           // requests served at once by Mounted, beside them; 256
-	Within      time.Duration // budget of a request; 90 s
-	SyncWithin  time.Duration // how long a synchronous revocation waits; 60 s
-	ForceAfter  time.Duration // how long revoke-force leaves the pipeline its chance; 5 s
+	// CachedTokens is how many tokens are kept of those that asked last, so that
+	// not each request reads its own (D7); 16,384, below 0: none.
+	CachedTokens int
+	Within       time.Duration // budget of a request; 90 s
+	SyncWithin   time.Duration // how long a synchronous revocation waits; 60 s
+	ForceAfter   time.Duration // how long revoke-force leaves the pipeline its chance; 5 s
 	// DeniedPerSecond: refused requests that are events one by one; more are
 	// counted. 10.
 	DeniedPerSecond int
@@ -125,6 +130,7 @@ type Issuer struct {
 	log      zerolog.Logger
 	api      *api.API
 	tokens   *tokens.Registry
+	cache    *tokens.Cache
 	unwatch  func()
 	recorder *record.Recorder
 	runner   *step.Runner
@@ -150,12 +156,14 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	}
 	cfg.Version = cmp.Or(cfg.Version, "0.0.0")
 	committed, unwatch := commits(d.Store)
-	d.Store = sealedStore{d.Store, d.Seal}
+	cache := tokencache.New[*tokens.Known](d.Clock, tokencache.Config{Max: cfg.CachedTokens})
+	steps, unfollow := following(d, cache)
+	d.Store = forgetfulStore{sealedStore{d.Store, d.Seal}, cache}
 	ends := leases.NewEnds(d.Store, committed)
 
 	recorder := record.New(d.Store, d.Clock, record.Config{DeniedPerSecond: cfg.DeniedPerSecond, CountEvery: cfg.CountEvery})
 	policies := access.NewBook(d.Store, d.Clock, d.Log)
-	registry := tokens.New(d.Store, d.Keys, d.Log, system)
+	registry := tokens.New(d.Store, d.Keys, cache, d.Log, system)
 	book := leases.New(d.Store, engines, ends, d.Clock, d.Log, leases.Config{
 		SyncWithin: cfg.SyncWithin, ForceAfter: cfg.ForceAfter, Hidden: tokens.Hidden,
 	})
@@ -177,13 +185,14 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		Audit:     audit.New(d.Store, d.Sealer, registry, d.Clock),
 	}
 	return &Issuer{
-		clock: d.Clock, log: d.Log, tokens: registry, unwatch: unwatch, recorder: recorder,
+		clock: d.Clock, log: d.Log, tokens: registry, cache: cache, recorder: recorder,
+		unwatch: func() { unwatch(); unfollow() },
 		api: api.New(parts, api.Config{
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
 			MaxStreams: cfg.MaxStreams, Within: cfg.Within, Mounted: cfg.Mounted,
 		}),
-		runner: step.New(d.Clock, d.Log, step.Config{}, recorder, watch, policies, quotas, ends,
-			&sweep{"auth disabling", finishEvery, methods.Finish}, &sweep{"auth tidy", tidyEvery, methods.Tidy}),
+		runner: step.New(d.Clock, d.Log, step.Config{}, append(steps, recorder, watch, policies, quotas, ends,
+			&sweep{"auth disabling", finishEvery, methods.Finish}, &sweep{"auth tidy", tidyEvery, methods.Tidy})...),
 	}, nil
 }
 

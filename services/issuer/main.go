@@ -32,7 +32,8 @@ func role(ctx context.Context, p *program.Process) error {
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: p.Config.TTL.Default, MaxTTL: p.Config.TTL.Max,
 		MaxBacklog: p.Config.Limits.Backlog, MaxLag: p.Config.Limits.Lag, MaxInFlight: int(p.Config.Limits.InFlight),
-		MaxBody: p.Config.Listener.MaxRequestSize, Within: p.Config.Listener.MaxRequestDuration,
+		CachedTokens: p.Config.Limits.CachedTokens(),
+		MaxBody:      p.Config.Listener.MaxRequestSize, Within: p.Config.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": &record},
 	})
 	if err != nil {
@@ -42,6 +43,7 @@ func role(ctx context.Context, p *program.Process) error {
 		_, err := api.RootToken(ctx, text, lease.System("system:init"))
 		return err
 	})
+	p.Monitor.Register(newMetrics(api.TokenCache))
 	p.Life.Run(ctx, "issuer", api.Run)
 	p.Life.Run(ctx, "seal", step.New(p.Clock, p.Part("seal"), step.Config{}, p.Install).Run)
 	// It answers before it is initialised: sys/init is one of its paths.

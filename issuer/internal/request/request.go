@@ -51,6 +51,8 @@ type Caller struct {
 	Lease    lease.Lease
 	Text     secret.Value
 	Policies []string // their names, in order
+	// Cached: Lease is as it was a second ago at most (D7).
+	Cached bool
 }
 
 // UsedUp reports whether the request is the last use of its token: that is in

@@ -122,7 +122,7 @@ func (g *Registry) begin(ctx context.Context, b beginning) (lease.Lease, error) 
 		return b.lease, err
 	}
 	id := marks[0].id(b.path)
-	b.lease.Account = marks[0].accessor
+	b.lease.Account = marks[0].accessor()
 	t := store.Transition{
 		Change: lease.Change{ID: id, Key: lease.RandomBase62(keyLen), By: b.by, Do: lease.Begin{Lease: b.lease}},
 		Guard:  b.guard,

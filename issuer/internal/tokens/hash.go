@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"math/big"
+	"sync"
 
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -32,32 +34,43 @@ type EachKey interface {
 
 // mark is what the store has of a token's text.
 type mark struct {
-	hash     string // keyed; the end of the lease's id
-	accessor string // follows from the hash, for a new token
+	key string // "h" and a keyed hash: the end of the lease's id
+	by  *hasher
 }
 
-func (m mark) id(path string) lease.ID { return lease.ID(path + "/h" + m.hash) }
+func (m mark) id(path string) lease.ID { return lease.ID(path + "/" + m.key) }
+
+// accessor follows from the hash, for a new token.
+func (m mark) accessor() string { return base62(m.by.sum("accessor of " + m.key[1:])) }
 
 // marks are the keyed hashes of a token, under the current key first.
 // Comparing texts is left to the store's look-up of a hash: without the key
 // nobody can choose what is compared.
 func (g *Registry) marks(text secret.Value) ([]mark, error) {
-	keys, err := g.hashKeys()
+	hashers, err := g.hashers()
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of token hashes: %w", err)
 	}
-	out := make([]mark, len(keys))
-	for i, key := range keys {
-		out[i].hash = hex.EncodeToString(sum(key, text.Reveal()))
-		out[i].accessor = base62(sum(key, "accessor of "+out[i].hash))
+	out := make([]mark, len(hashers))
+	for i, h := range hashers {
+		out[i] = mark{key: "h" + hex.EncodeToString(h.sum(text.Reveal())), by: h}
 	}
 	return out, nil
 }
 
-func sum(key []byte, text string) []byte {
-	mac := hmac.New(sha256.New, key)
+// hasher makes HMACs of one key; the states that it begins them with are kept.
+type hasher struct{ pool sync.Pool }
+
+func newHasher(key []byte) *hasher {
+	return &hasher{pool: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
+
+func (h *hasher) sum(text string) []byte {
+	mac, _ := h.pool.Get().(hash.Hash)
+	defer h.pool.Put(mac)
+	mac.Reset()
 	mac.Write([]byte(text))
-	return mac.Sum(nil)
+	return mac.Sum(make([]byte, 0, sha256.Size))
 }
 
 // base62 are the last digits of a hash, as accessors are written: 143 of its 256
@@ -73,28 +86,35 @@ func base62(hash []byte) string {
 	return string(out)
 }
 
-// hashKeys derives the keys once: master keys change with a restart.
-func (g *Registry) hashKeys() ([][]byte, error) {
+// hashers derives the keys once: master keys change with a restart.
+func (g *Registry) hashers() ([]*hasher, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.derived != nil {
 		return g.derived, nil
 	}
+	keys, err := g.hashKeys()
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		g.derived = append(g.derived, newHasher(key))
+	}
+	return g.derived, nil
+}
+
+// hashKeys are those of each master key, the current one first.
+func (g *Registry) hashKeys() ([][]byte, error) {
 	if each, ok := g.keys.(EachKey); ok {
 		keys, err := each.DeriveEach(keyPurpose)
 		if err == nil && len(keys) == 0 {
 			err = errors.New("there is no master key")
 		}
-		if err != nil {
-			return nil, err
-		}
-		g.derived = keys
-		return keys, nil
+		return keys, err
 	}
 	key, err := g.keys.Derive(keyPurpose)
 	if err != nil {
 		return nil, err
 	}
-	g.derived = [][]byte{key}
-	return g.derived, nil
+	return [][]byte{key}, nil
 }

@@ -23,7 +23,7 @@ func (g *Registry) Mark(ctx context.Context, text secret.Value) (mark string, kn
 		return "", false, err
 	}
 	for _, m := range marks {
-		l, err := g.marked(ctx, m, len(text.Reveal()) == len(prefix)+loginLen)
+		l, err := g.marked(ctx, m, isLogin(text))
 		if err == nil {
 			return device.TokenMark(l.ID), true, nil
 		}

@@ -34,7 +34,29 @@ func (g *Registry) named(ctx context.Context, r *request.Request) (lease.Lease, 
 
 // LookupSelf shows the caller's token.
 func (g *Registry) LookupSelf(ctx context.Context, r *request.Request) (*wire.Answer, error) {
-	return g.show(ctx, &r.Caller.Lease, r.Caller.Text)
+	l, err := g.fresh(ctx, &r.Caller)
+	if err != nil {
+		return nil, err
+	}
+	return g.show(ctx, &l, r.Caller.Text)
+}
+
+// fresh is the caller's token as it is now: for who wants to see it.
+func (g *Registry) fresh(ctx context.Context, c *request.Caller) (lease.Lease, error) {
+	if !c.Cached {
+		return c.Lease, nil
+	}
+	l, err := g.store.Get(ctx, c.Lease.ID)
+	if err == nil {
+		err = g.valid(ctx, &l)
+	}
+	if errors.Is(err, errUnknown) || errors.Is(err, store.ErrNotFound) {
+		return l, wire.Denied()
+	}
+	if err != nil {
+		return l, fmt.Errorf("look up token: %w", err)
+	}
+	return l, nil
 }
 
 // Lookup shows the token that is named.

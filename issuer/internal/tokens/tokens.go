@@ -12,6 +12,7 @@ import (
 
 	"github.com/curfew-project/curfew/issuer/internal/address"
 	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/tokencache"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -54,14 +55,25 @@ type Registry struct {
 	keys   Keys
 	log    zerolog.Logger
 	system lease.TTLs
+	cache  *Cache
 
 	mu      sync.Mutex
-	derived [][]byte // once derived; the current one first
+	derived []*hasher // once derived; that of the current key first
 }
 
-// New returns the registry; system bounds the life of tokens.
-func New(s Store, k Keys, log zerolog.Logger, system lease.TTLs) *Registry {
-	return &Registry{store: s, keys: k, log: log, system: system}
+// Cache keeps who bears tokens (D7).
+type Cache = tokencache.Cache[*Known]
+
+// Known is what was read of a token. It is shared and never changed.
+type Known struct {
+	lease lease.Lease
+	attributes
+}
+
+// New returns the registry; system bounds the life of tokens. The store has to
+// have the cache forget each token that it changes.
+func New(s Store, k Keys, c *Cache, log zerolog.Logger, system lease.TTLs) *Registry {
+	return &Registry{store: s, keys: k, cache: c, log: log, system: system}
 }
 
 // attributes are what a token is beyond its lease. They are its lease's plan.
@@ -92,27 +104,54 @@ var errUnknown = errors.New("no valid token")
 // by it, whatever becomes of the request.
 func (g *Registry) Authenticate(ctx context.Context, text secret.Value, from, requestID string) (request.Caller, lease.Actor, error) {
 	actor := lease.Actor{Name: "unauthenticated", Address: from, RequestID: requestID}
-	l, err := g.find(ctx, text)
+	k, cached, err := g.bearer(ctx, text)
 	if errors.Is(err, errUnknown) {
 		return request.Caller{}, actor, wire.Denied()
 	}
 	if err != nil {
 		return request.Caller{}, actor, fmt.Errorf("authenticate: %w", err)
 	}
-	a, err := attributesOf(&l)
-	if err != nil {
-		return request.Caller{}, actor, err
-	}
-	actor.Name, actor.DisplayName = l.Account, a.DisplayName
-	if len(a.BoundCIDRs) > 0 && !address.Within(from, a.BoundCIDRs) {
+	actor.Name, actor.DisplayName = k.lease.Account, k.DisplayName
+	if len(k.BoundCIDRs) > 0 && !address.Within(from, k.BoundCIDRs) {
 		return request.Caller{}, actor, wire.Denied()
 	}
-	if l.Uses > 0 {
-		if l, err = g.use(ctx, l.ID, actor); err != nil {
+	caller := request.Caller{Lease: k.lease, Text: text, Policies: k.Policies, Cached: cached}
+	if k.lease.Uses > 0 {
+		if caller.Lease, err = g.use(ctx, k.lease.ID, actor); err != nil {
 			return request.Caller{}, actor, err
 		}
 	}
-	return request.Caller{Lease: l, Text: text, Policies: a.Policies}, actor, nil
+	return caller, actor, nil
+}
+
+// bearer finds the valid token with that text, or errUnknown; cached says that
+// it was so a moment ago (D7).
+func (g *Registry) bearer(ctx context.Context, text secret.Value) (k *Known, cached bool, err error) {
+	if text.Empty() {
+		return nil, false, errUnknown
+	}
+	marks, err := g.marks(text)
+	if err != nil {
+		return nil, false, err
+	}
+	tickets := make([]tokencache.Ticket, len(marks))
+	for i, m := range marks {
+		if k, tickets[i], cached = g.cache.Get(m.key); cached {
+			return k, true, nil
+		}
+	}
+	l, i, err := g.among(ctx, marks, isLogin(text))
+	if err != nil {
+		return nil, false, err
+	}
+	k = &Known{lease: l}
+	if k.attributes, err = attributesOf(&l); err != nil {
+		return nil, false, err
+	}
+	if l.Uses == 0 {
+		g.cache.Keep(tickets[i], k, l.ExpiresAt)
+	}
+	return k, false, nil
 }
 
 // use takes one use of a token. Whoever is not told that it was taken is not
@@ -143,24 +182,34 @@ func (g *Registry) find(ctx context.Context, text secret.Value) (lease.Lease, er
 	if err != nil {
 		return lease.Lease{}, err
 	}
-	for _, m := range marks {
-		l, err := g.marked(ctx, m, len(text.Reveal()) == len(prefix)+loginLen)
+	l, _, err := g.among(ctx, marks, isLogin(text))
+	return l, err
+}
+
+// isLogin reports whether a text is as long as those of logins.
+func isLogin(text secret.Value) bool { return len(text.Reveal()) == len(prefix)+loginLen }
+
+// among returns the valid token that has one of the marks, and which, or
+// errUnknown.
+func (g *Registry) among(ctx context.Context, marks []mark, login bool) (lease.Lease, int, error) {
+	for i, m := range marks {
+		l, err := g.marked(ctx, m, login)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return lease.Lease{}, fmt.Errorf("look up token: %w", err)
+			return lease.Lease{}, i, fmt.Errorf("look up token: %w", err)
 		}
-		return l, g.valid(ctx, &l)
+		return l, i, g.valid(ctx, &l)
 	}
-	return lease.Lease{}, errUnknown
+	return lease.Lease{}, 0, errUnknown
 }
 
 // marked returns the lease of a token in any state, or store.ErrNotFound. That
 // of a login has a path that its text does not tell: its accessor leads to it.
 func (g *Registry) marked(ctx context.Context, m mark, login bool) (lease.Lease, error) {
 	if login {
-		found, err := g.store.Find(ctx, store.Query{Account: m.accessor, Kind: lease.Token, Limit: 1})
+		found, err := g.store.Find(ctx, store.Query{Account: m.accessor(), Kind: lease.Token, Limit: 1})
 		if err != nil {
 			return lease.Lease{}, err
 		}

@@ -52,7 +52,7 @@ func TestWithdrawnMeanwhile(t *testing.T) {
 				ID: l.ID, Version: l.Version, Key: "k", Do: lease.Revoke{},
 			}})[0].Err)
 		}}
-		w.reg = tokens.New(r, keys{"first"}, zerolog.Nop(), lease.TTLs{Default: month, Max: month})
+		w.reg = tokens.New(r, keys{"first"}, w.cache(), zerolog.Nop(), lease.TTLs{Default: month, Max: month})
 		var err error
 		if what == "token" {
 			_, err = w.as(parent.Token.Reveal(), w.reg.Create, nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/tokencache"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
@@ -60,9 +61,14 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// cache is one that keeps nothing.
+func (w *world) cache() *tokens.Cache {
+	return tokencache.New[*tokens.Known](w.clock, tokencache.Config{Max: -1})
+}
+
 // registry is one more process on the same store.
 func (w *world) registry(masters ...string) *tokens.Registry {
-	return tokens.New(w.store, keys(masters), zerolog.Nop(), lease.TTLs{Default: month, Max: month})
+	return tokens.New(w.store, keys(masters), w.cache(), zerolog.Nop(), lease.TTLs{Default: month, Max: month})
 }
 
 type handler func(context.Context, *request.Request) (*wire.Answer, error)

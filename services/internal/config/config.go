@@ -158,6 +158,17 @@ type Limits struct {
 	// Lag is how far revocation on a target may be behind before issuing there is
 	// refused.
 	Lag time.Duration
+	// Tokens are kept by an issuer, so that not each request reads its own (D7);
+	// 0: none.
+	Tokens int64
+}
+
+// CachedTokens is Tokens as an issuer takes it: below 0 for none.
+func (l *Limits) CachedTokens() int {
+	if l.Tokens == 0 {
+		return -1
+	}
+	return int(l.Tokens)
 }
 
 // Expiry tunes the revoker.
@@ -171,6 +182,7 @@ const (
 	defaultBacklog = 1_000_000
 	defaultFlight  = 1024
 	defaultLag     = 2 * time.Minute
+	defaultTokens  = 16_384
 	defaultSize    = 1 << 20
 	defaultWithin  = 90 * time.Second
 )
@@ -182,7 +194,7 @@ func Default() Config {
 		Listener: Listener{MinVersion: "tls12", MaxRequestSize: defaultSize, MaxRequestDuration: defaultWithin},
 		TTL:      TTL{Default: systemTTL, Max: systemTTL},
 		Log:      Log{Level: "info", Format: "json"},
-		Limits:   Limits{Backlog: defaultBacklog, InFlight: defaultFlight, Lag: defaultLag},
+		Limits:   Limits{Backlog: defaultBacklog, InFlight: defaultFlight, Lag: defaultLag, Tokens: defaultTokens},
 		Expiry:   Expiry{StraySweep: time.Minute},
 		Store:    Store{MaxConns: 16},
 		NATS:     NATS{Replicas: 1},
@@ -242,6 +254,7 @@ func (c *Config) bounds(k *checks) {
 	k.need(slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.Log.Level), "log_level %q is not one of trace, debug, info, warn, error", c.Log.Level)
 	k.need(slices.Contains([]string{"json", "text"}, c.Log.Format), "log_format %q is not json or text", c.Log.Format)
 	k.need(c.Limits.Backlog > 0 && c.Limits.InFlight > 0 && c.Limits.Lag > 0, "limits must be above 0")
+	k.need(c.Limits.Tokens >= 0, "cached_tokens must be 0, for none, or more")
 	k.need(c.Expiry.StraySweep > 0, "stray_sweep must be above 0")
 	for _, dir := range c.Audit.DeviceDirs {
 		k.need(filepath.IsAbs(dir) && filepath.Clean(dir) != "/", "%q in device_dirs of audit is not the absolute path of a directory other than /", dir)

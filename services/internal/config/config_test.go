@@ -56,7 +56,7 @@ listener "tcp" {
   max_request_duration = "10s"
 }
 nats   { listen = "127.0.0.1:4222" }
-limits { max_backlog = 10 max_in_flight = 20 max_revocation_lag = "30s" }
+limits { max_backlog = 10 max_in_flight = 20 max_revocation_lag = "30s" cached_tokens = 40 }
 expiry { stray_sweep = "5s" paused = true }
 `)
 	if err != nil {
@@ -65,11 +65,22 @@ expiry { stray_sweep = "5s" paused = true }
 	want := Config{
 		DataDir: "d", KeyFile: "/k", AutoUnseal: true, TTL: TTL{time.Hour, 24 * time.Hour}, Log: Log{"debug", "text"},
 		Listener: Listener{Address: "0.0.0.0:8200", CertFile: "c.pem", KeyFile: "k.pem", ClientCAFile: "ca.pem", RequireClientCert: true, MinVersion: "tls13", MaxRequestSize: 4096, MaxRequestDuration: 10 * time.Second},
-		NATS:     NATS{Listen: "127.0.0.1:4222", Replicas: 1}, Limits: Limits{10, 20, 30 * time.Second}, Expiry: Expiry{5 * time.Second, true},
+		NATS:     NATS{Listen: "127.0.0.1:4222", Replicas: 1}, Limits: Limits{10, 20, 30 * time.Second, 40}, Expiry: Expiry{5 * time.Second, true},
 		Store: Store{MaxConns: 16}, Audit: Audit{LedgerDir: "d/audit/ledger"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+// No token is cached where the configuration says 0.
+func TestCachedTokens(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"": defaultTokens, "limits { cached_tokens = 0 }": -1, "limits { cached_tokens = 7 }": 7} {
+		c, err := parse(t, smallest+text)
+		if err != nil || c.Limits.CachedTokens() != want {
+			t.Errorf("%q: %d, %v; want %d", text, c.Limits.CachedTokens(), err, want)
+		}
 	}
 }
 
@@ -90,6 +101,7 @@ listener "tcp" { address = ":1" tls_cert_file = "c" tls_key_file = "k" tls_min_v
 		"key twice":            {`data_dir = "x"` + "\n" + smallest, "already set"},
 		"block twice":          {`nats { listen = "a:1" }` + "\n" + `nats { listen = "a:1" }`, "is there twice"},
 		"no data dir":          {`listener "tcp" { address = "127.0.0.1:8200" tls_disable = true }`, "data_dir is needed"},
+		"cached tokens":        {smallest + `limits { cached_tokens = -1 }`, "cached_tokens must be 0, for none, or more"},
 		"no listener":          {`data_dir = "x"`, "needs an address"},
 		"no tls":               {`data_dir = "x" listener "tcp" { address = "127.0.0.1:1" }`, "tls_cert_file"},
 		"default above max":    {smallest + "default_lease_ttl = \"2h\"\nmax_lease_ttl = \"1h\"", "lease TTL too large"},

@@ -109,7 +109,10 @@ func (c *Config) Parse(text string) error {
 			"tls_ca_file": &c.Audit.CAFile,
 			"device_dirs": &c.Audit.DeviceDirs,
 		}),
-		"limits": block(keys{"max_backlog": &c.Limits.Backlog, "max_in_flight": &c.Limits.InFlight, "max_revocation_lag": &c.Limits.Lag}),
+		"limits": block(keys{
+			"max_backlog": &c.Limits.Backlog, "max_in_flight": &c.Limits.InFlight, "max_revocation_lag": &c.Limits.Lag,
+			"cached_tokens": &c.Limits.Tokens,
+		}),
 		"expiry": block(keys{"stray_sweep": &c.Expiry.StraySweep, "paused": &c.Expiry.Paused}),
 	}.read(list)
 }

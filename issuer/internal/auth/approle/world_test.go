@@ -16,6 +16,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/auth/approle"
 	"github.com/curfew-project/curfew/issuer/internal/request"
+	"github.com/curfew-project/curfew/issuer/internal/tokencache"
 	"github.com/curfew-project/curfew/issuer/internal/tokens"
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
@@ -91,7 +92,7 @@ func (w *world) start(k keyring) {
 	lockout := auth.NewLockout(w.store, auth.LockoutConfig{})
 	method := approle.New(w.store, k, lockout, log, lease.TTLs{})
 	w.table = auth.New(w.store, nobody{}, []auth.Method{method}, log, auth.Config{})
-	w.reg = tokens.New(w.store, k, log, lease.TTLs{})
+	w.reg = tokens.New(w.store, k, tokencache.New[*tokens.Known](w.clock, tokencache.Config{Max: -1}), log, lease.TTLs{})
 }
 
 func (w *world) request(op engine.Operation, path, body string) *request.Request {

@@ -79,7 +79,8 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: cfg.TTL.Default, MaxTTL: cfg.TTL.Max,
 		MaxBacklog: cfg.Limits.Backlog, MaxLag: cfg.Limits.Lag, MaxInFlight: int(cfg.Limits.InFlight),
-		MaxBody: cfg.Listener.MaxRequestSize, Within: cfg.Listener.MaxRequestDuration,
+		CachedTokens: cfg.Limits.CachedTokens(),
+		MaxBody:      cfg.Listener.MaxRequestSize, Within: cfg.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)},
 	})
 	if err != nil {
