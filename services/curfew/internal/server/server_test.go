@@ -19,7 +19,7 @@ import (
 	"github.com/curfew-project/curfew/shared/store/sqlite"
 )
 
-func configuration(t *testing.T) config.Config {
+func configuration(t testing.TB) config.Config {
 	t.Helper()
 	c := config.Default()
 	c.DataDir = t.TempDir()
@@ -31,7 +31,7 @@ func configuration(t *testing.T) config.Config {
 }
 
 // run starts a server and returns its announcement and what stops it.
-func run(t *testing.T, c config.Config) (Announcement, func()) {
+func run(t testing.TB, c config.Config) (Announcement, func()) {
 	t.Helper()
 	s, err := New(t.Context(), c, clock.System{}, zerolog.Nop(), &step.Watchers{})
 	if err != nil {
