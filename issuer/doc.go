@@ -18,7 +18,7 @@
 //
 // Its parts, below internal/: api (HTTP), request and wire (what goes over the
 // connection), fault (errors to statuses), record (events of requests), access
-// and policy (what a token may do), quota (how much of it), auth (how to get one), tokens, mounts, mount
+// and policy (what a token may do), tokencache (who bears a token, for a second), quota (how much of it), auth (how to get one), tokens, mounts, mount
 // (what the last two kinds have in common), address,
 // issuing, leases, status, operator (sys/installation). Failure tables are in
 // their comments.

@@ -9,7 +9,8 @@
 //   - A change of a policy counts at once in the process that made it, and
 //     elsewhere within a second: what is kept compiled is good for a second
 //     after the store last said that nothing has changed; else each request
-//     asks (as D7 has it for tokens).
+//     asks (as D7 has it for tokens). One generation counts the changes of all
+//     policies, so that nothing but that has to be read to know.
 //   - A token may look up, list, renew and revoke the leases that it created
 //     itself, whatever its policies say.
 //   - The answer to a request that is refused says that and nothing else. Why is

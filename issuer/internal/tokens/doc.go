@@ -17,7 +17,9 @@
 //
 // What holds:
 //   - a token is valid while its lease is active and not expired by the store's
-//     clock; each request reads it from the store;
+//     clock; a request reads it from the store, or goes by what was read before,
+//     which a change is in after a second at the latest (D7, package tokencache).
+//     What shows, prolongs or uses a token, and every guard, reads the store;
 //   - what a token hangs on (its parent; role and mount of a login) is checked in
 //     the commit of its beginning and once more before its text is answered
 //     (A3): what was withdrawn in between, and listed without it, takes it back;
