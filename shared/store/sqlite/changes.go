@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/store"
@@ -16,7 +15,7 @@ const selectChanged = `SELECT m.head, m.first, coalesce(e.body, '') FROM meta m
 
 // ChangedTokens implements [store.Changes].
 func (s *Store) ChangedTokens(ctx context.Context, after event.Position, limit int) (changes store.TokenChanges, err error) {
-	err = s.readNumbered(ctx, "read which tokens changed", func(c *sql.Conn, all epochs) error {
+	err = s.readNumbered("read which tokens changed", func(c reader, all epochs) error {
 		changes = store.TokenChanges{At: s.clock.now()}
 		var head, first int64
 		bodies, err := collect(ctx, c, func(row scanner) (body string, err error) {

@@ -34,8 +34,8 @@ func (s *Store) EntryByID(ctx context.Context, kind store.Kind, id string) (stor
 }
 
 func (s *Store) entry(ctx context.Context, query, kind, name string) (e store.Entry, err error) {
-	err = s.read(ctx, "read "+kind, func(c *sql.Conn) (err error) {
-		e, err = scanEntry(c.QueryRowContext(ctx, query, kind, name))
+	err = s.read("read "+kind, func(c reader) (err error) {
+		e, err = scanEntry(c.queryRow(ctx, query, kind, name))
 		if errors.Is(err, sql.ErrNoRows) {
 			return store.ErrNotFound
 		}
@@ -54,7 +54,7 @@ func (s *Store) List(ctx context.Context, kind store.Kind, prefix, after string,
 		limit = defaultLimit
 	}
 	query, args := list(kind, prefix, after, withdrawn)
-	err = s.read(ctx, "list "+string(kind), func(c *sql.Conn) error {
+	err = s.read("list "+string(kind), func(c reader) error {
 		all, err = collect(ctx, c, scanEntry, query+` ORDER BY key, id LIMIT ?`, append(args, limit)...)
 		if err != nil || !withdrawn || len(all) < limit {
 			return err

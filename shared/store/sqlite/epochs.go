@@ -78,8 +78,8 @@ func (all epochs) begun(number, base int64) epochs {
 
 // readNumbered is read for what has to do with numbers: the epochs are those of
 // what is read, since none begins meanwhile.
-func (s *Store) readNumbered(ctx context.Context, act string, do func(*sql.Conn, epochs) error) error {
+func (s *Store) readNumbered(act string, do func(reader, epochs) error) error {
 	s.epochsMu.RLock()
 	defer s.epochsMu.RUnlock()
-	return s.read(ctx, act, func(c *sql.Conn) error { return do(c, s.epochs) })
+	return s.read(act, func(c reader) error { return do(c, s.epochs) })
 }

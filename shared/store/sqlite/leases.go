@@ -13,13 +13,13 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 )
 
-// read runs do with a connection of the readers' pool, which sees everything
-// that was committed before.
-func (s *Store) read(ctx context.Context, act string, do func(*sql.Conn) error) error {
+// read runs do, each statement of which sees everything that was committed
+// before.
+func (s *Store) read(act string, do func(reader) error) error {
 	err := s.enter()
 	if err == nil {
 		defer s.calls.Done()
-		err = s.judge(s.withReader(ctx, do))
+		err = s.judge(do(reader{s}))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", act, err)
@@ -27,18 +27,9 @@ func (s *Store) read(ctx context.Context, act string, do func(*sql.Conn) error) 
 	return nil
 }
 
-func (s *Store) withReader(ctx context.Context, do func(*sql.Conn) error) (err error) {
-	conn, err := s.readers.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	return do(conn)
-}
-
 // collect scans all rows of a query.
-func collect[T any](ctx context.Context, c *sql.Conn, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
-	rows, err := c.QueryContext(ctx, query, args...)
+func collect[T any](ctx context.Context, c reader, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
+	rows, err := c.query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +46,9 @@ func collect[T any](ctx context.Context, c *sql.Conn, scan func(scanner) (T, err
 
 // Get implements [store.Leases].
 func (s *Store) Get(ctx context.Context, id lease.ID) (l lease.Lease, err error) {
-	err = s.read(ctx, "get lease", func(c *sql.Conn) error {
+	err = s.read("get lease", func(c reader) error {
 		var body string
-		err := c.QueryRowContext(ctx, selectLease, string(id)).Scan(&body)
+		err := c.queryRow(ctx, selectLease, string(id)).Scan(&body)
 		if errors.Is(err, sql.ErrNoRows) {
 			return store.ErrNotFound
 		}
@@ -92,7 +83,7 @@ func (s *Store) Find(ctx context.Context, q store.Query) (all []lease.Lease, err
 	if err != nil {
 		return nil, fmt.Errorf("find leases: %w", err)
 	}
-	err = s.read(ctx, "find leases", func(c *sql.Conn) (err error) {
+	err = s.read("find leases", func(c reader) (err error) {
 		all, err = collect(ctx, c, scanLease, query, args...)
 		return err
 	})
@@ -113,8 +104,8 @@ func (s *Store) Count(ctx context.Context, q store.Query) (n int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("count leases: %w", err)
 	}
-	err = s.read(ctx, "count leases", func(c *sql.Conn) error {
-		return c.QueryRowContext(ctx, query, args...).Scan(&n)
+	err = s.read("count leases", func(c reader) error {
+		return c.queryRow(ctx, query, args...).Scan(&n)
 	})
 	return n, err
 }
@@ -127,10 +118,10 @@ const (
 // Children implements [store.Leases]: one seek an element.
 func (s *Store) Children(ctx context.Context, prefix, after string, limit int) (all []string, err error) {
 	query, from := seekPast(prefix, after)
-	err = s.read(ctx, "list children", func(c *sql.Conn) error {
+	err = s.read("list children", func(c reader) error {
 		for len(all) < limit {
 			var id string
-			err := c.QueryRowContext(ctx, query, from).Scan(&id)
+			err := c.queryRow(ctx, query, from).Scan(&id)
 			rest, inside := strings.CutPrefix(id, prefix)
 			if errors.Is(err, sql.ErrNoRows) || err == nil && !inside {
 				return nil
@@ -165,7 +156,7 @@ const selectDue = `SELECT id, kind, target, due_at FROM leases INDEXED BY leases
 
 // Due implements [store.Leases].
 func (s *Store) Due(ctx context.Context, until time.Time, after store.Cursor, limit int) (all []store.Due, err error) {
-	err = s.read(ctx, "read due leases", func(c *sql.Conn) (err error) {
+	err = s.read("read due leases", func(c reader) (err error) {
 		all, err = collect(ctx, c, scanDue, selectDue, nanos(until), nanos(after.At), string(after.ID), limit)
 		return err
 	})

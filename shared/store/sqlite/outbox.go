@@ -51,8 +51,8 @@ func (s *Store) Number(ctx context.Context, lock store.Lock, limit int) (head ev
 
 // Head implements [store.Outbox].
 func (s *Store) Head(ctx context.Context) (head event.Position, err error) {
-	err = s.readNumbered(ctx, "read head", func(c *sql.Conn, all epochs) error {
-		m, err := readMeta(c.QueryRowContext(ctx, selectMeta))
+	err = s.readNumbered("read head", func(c reader, all epochs) error {
+		m, err := readMeta(c.queryRow(ctx, selectMeta))
 		head = all.head(m.head)
 		return err
 	})
@@ -65,7 +65,7 @@ const selectEvents = `SELECT seq, body FROM events
 
 // Events implements [store.Outbox].
 func (s *Store) Events(ctx context.Context, after event.Position, limit int) (all []event.Event, err error) {
-	err = s.readNumbered(ctx, "read events", func(c *sql.Conn, e epochs) (err error) {
+	err = s.readNumbered("read events", func(c reader, e epochs) (err error) {
 		all, err = collect(ctx, c, e.scanEvent, selectEvents, e.seq(after), limit)
 		return err
 	})
@@ -112,8 +112,8 @@ func (s *Store) Confirm(ctx context.Context, consumer string, upTo event.Positio
 
 // Confirmed implements [store.Outbox].
 func (s *Store) Confirmed(ctx context.Context, consumer string) (p event.Position, err error) {
-	err = s.read(ctx, "read confirmed position", func(c *sql.Conn) error {
-		err := c.QueryRowContext(ctx, selectConfirmed, consumer).Scan(&p.Epoch, &p.Number)
+	err = s.read("read confirmed position", func(c reader) error {
+		err := c.queryRow(ctx, selectConfirmed, consumer).Scan(&p.Epoch, &p.Number)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -145,8 +145,8 @@ func (s *Store) Trim(ctx context.Context, upTo event.Position, limit int) (n int
 // Backlog implements [store.Outbox]: events are stored without gaps, so their
 // number is the distance of the ends.
 func (s *Store) Backlog(ctx context.Context) (n int64, err error) {
-	err = s.read(ctx, "read backlog", func(c *sql.Conn) error {
-		m, err := readMeta(c.QueryRowContext(ctx, selectMeta))
+	err = s.read("read backlog", func(c reader) error {
+		m, err := readMeta(c.queryRow(ctx, selectMeta))
 		n = m.seq - m.first + 1
 		return err
 	})

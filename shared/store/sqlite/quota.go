@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 
 	"github.com/curfew-project/curfew/shared/lease"
@@ -18,8 +17,8 @@ const (
 
 // Living implements [store.Leases].
 func (s *Store) Living(ctx context.Context, path string) (n int64, err error) {
-	err = s.read(ctx, "count living leases", func(c *sql.Conn) error {
-		return c.QueryRowContext(ctx, selectLiving, path).Scan(&n)
+	err = s.read("count living leases", func(c reader) error {
+		return c.queryRow(ctx, selectLiving, path).Scan(&n)
 	})
 	return n, err
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,8 +37,8 @@ func (s *Store) standing(m *meta) (why store.Suspension, suspended bool, err err
 
 // Suspension implements [store.Recovery].
 func (s *Store) Suspension(ctx context.Context) (have store.Suspension, suspended bool, err error) {
-	err = s.read(ctx, "read suspension", func(c *sql.Conn) error {
-		m, err := readMeta(c.QueryRowContext(ctx, selectMeta))
+	err = s.read("read suspension", func(c reader) error {
+		m, err := readMeta(c.queryRow(ctx, selectMeta))
 		if err == nil {
 			have, suspended, err = s.standing(&m)
 		}

@@ -48,10 +48,12 @@ type Store struct {
 	clock   *storeClock
 	lock    *os.File
 	readers *sql.DB
-	writer  *writer
-	watch   step.Watchers             // told of commits with events
-	started atomic.Pointer[time.Time] // when it was opened, where it was not compared since
-	fatal   chan struct{}
+	// statements of readers.
+	statements statements
+	writer     *writer
+	watch      step.Watchers             // told of commits with events
+	started    atomic.Pointer[time.Time] // when it was opened, where it was not compared since
+	fatal      chan struct{}
 
 	// epochs are replaced under epochsMu, held over the commit that begins one;
 	// the writer alone does it.

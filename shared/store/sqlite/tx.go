@@ -146,7 +146,11 @@ func (t *tx) run(units []*unit) error {
 	if _, err := t.w.conn.ExecContext(t.ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	m, err := readMeta(t.w.conn.QueryRowContext(t.ctx, selectMeta))
+	counters, err := t.w.prepared(t.ctx, selectMeta) //nolint:sqlclosecheck // the writer keeps and closes it
+	if err != nil {
+		return err
+	}
+	m, err := readMeta(counters.QueryRowContext(t.ctx))
 	if err != nil {
 		return err
 	}
