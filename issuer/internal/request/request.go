@@ -2,7 +2,7 @@ package request
 
 import (
 	"crypto/rand"
-	"fmt"
+	"encoding/hex"
 	"maps"
 	"mime"
 	"net"
@@ -43,7 +43,7 @@ const Help engine.Operation = "help"
 
 // AsksHelp reports whether h asks what its path is for, as stock clients do.
 func AsksHelp(h *http.Request) bool {
-	return h.Method == http.MethodGet && h.URL.Query().Get("help") != ""
+	return h.Method == http.MethodGet && h.URL.RawQuery != "" && h.URL.Query().Get("help") != ""
 }
 
 // Caller is the token that a request came with.
@@ -67,7 +67,14 @@ func NewID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails: it ends the process
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	text := make([]byte, 0, 36)
+	for i, part := range [][]byte{b[:4], b[4:6], b[6:8], b[8:10], b[10:]} {
+		if i > 0 {
+			text = append(text, '-')
+		}
+		text = hex.AppendEncode(text, part)
+	}
+	return string(text)
 }
 
 // Address is the IP address that the request came from.

@@ -53,6 +53,20 @@
 //	| the hints of commits | a change of another process is heard of within 250 ms |
 //	| the process stands still | it hears of what it missed before it trusts |
 //
+// # Figures
+//
+// On two cores that are busy with other things, for a token with 50 policies of
+// 50 paths: the check of token and policies takes 2.0 to 2.7 µs and 8
+// allocations (2 kB, of which the request is 1 kB). Without the cache the look-up
+// alone takes 25 µs more from SQLite, and from Postgres a round trip. A read of
+// sys/mounts over HTTP, with its commit of the request's event, the ledger and
+// the client in the same process, takes 410 µs of the processors with the cache
+// and 460 without it.
+//
+//	go test -run '^$' -bench Check -benchmem ./issuer/internal/access
+//	go test -run '^$' -bench 'Read$' ./shared/store/sqlite
+//	go test -run '^$' -bench Read ./services/curfew/internal/server
+//
 // # Who calls
 //
 // Package tokens looks up here who bears a request. The issuer runs the follower,
