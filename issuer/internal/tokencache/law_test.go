@@ -282,7 +282,7 @@ func TestLaw(t *testing.T) {
 
 // random runs the model from a seed.
 func random(seed uint64, broken defects) (hits int, err error) {
-	r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a test's
+	r := rand.New(rand.NewPCG(seed, 7))
 	m := newModel(r.IntN, broken)
 	err = m.run(600)
 	return m.hits, err

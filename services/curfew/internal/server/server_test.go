@@ -19,40 +19,40 @@ import (
 	"github.com/curfew-project/curfew/shared/store/sqlite"
 )
 
-func configuration(t testing.TB) config.Config {
-	t.Helper()
+func configuration(tb testing.TB) config.Config {
+	tb.Helper()
 	c := config.Default()
-	c.DataDir = t.TempDir()
+	c.DataDir = tb.TempDir()
 	c.Listener.Address, c.Listener.Plain = "127.0.0.1:0", true
 	if err := c.Finish(config.Server); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
 
 // run starts a server and returns its announcement and what stops it.
-func run(t testing.TB, c config.Config) (Announcement, func()) {
-	t.Helper()
-	s, err := New(t.Context(), c, clock.System{}, zerolog.Nop(), &step.Watchers{})
+func run(tb testing.TB, c config.Config) (Announcement, func()) {
+	tb.Helper()
+	s, err := New(tb.Context(), c, clock.System{}, zerolog.Nop(), &step.Watchers{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(tb.Context())
 	up, ended := make(chan Announcement, 1), make(chan error, 1)
 	go func() { ended <- s.Run(ctx, func(a Announcement) { up <- a }) }()
 	stop := func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("run: %v", err)
+			tb.Errorf("run: %v", err)
 		}
 	}
 	select {
 	case a := <-up:
 		return a, stop
 	case err := <-ended:
-		t.Fatalf("the server did not start: %v", err)
+		tb.Fatalf("the server did not start: %v", err)
 	case <-time.After(time.Minute):
-		t.Fatal("the server hangs")
+		tb.Fatal("the server hangs")
 	}
 	return Announcement{}, nil
 }
