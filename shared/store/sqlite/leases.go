@@ -70,7 +70,7 @@ func (s *Store) GetMany(ctx context.Context, ids ...lease.ID) (all []lease.Lease
 	if err != nil {
 		return nil, fmt.Errorf("get leases: %w", err)
 	}
-	err = s.read(ctx, "get leases", func(c *sql.Conn) (err error) {
+	err = s.read("get leases", func(c reader) (err error) {
 		all, err = collect(ctx, c, scanLease, selectLeases, string(list))
 		return err
 	})
