@@ -3,9 +3,10 @@ package step
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -125,9 +126,12 @@ func call(ctx context.Context, s Step) (rest time.Duration, err error) {
 }
 
 // Jitter returns a random duration from half of d to d, so that what failed
-// together does not come back together.
+// together does not come back together. It draws from the source of keys and
+// ids: a simulation that seeds that one repeats the delays, too.
 func Jitter(d time.Duration) time.Duration {
-	return d/2 + rand.N(d/2+1) //nolint:gosec // a delay is no secret
+	var b [8]byte
+	rand.Read(b[:]) // never fails: it would end the process
+	return d/2 + time.Duration(binary.LittleEndian.Uint64(b[:])%uint64(d/2+1)) //nolint:gosec // at most d/2: no overflow
 }
 
 // Signal is a wake-up that is never lost and never blocks its sender.
