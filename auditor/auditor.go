@@ -22,7 +22,6 @@ import (
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
-	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -109,11 +108,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 	})
 	var elected *election
 	if d.Locks != nil {
-		elected = &election{
-			locks: d.Locks, clock: d.Clock, log: d.Log, wake: step.NewSignal(),
-			owner: cfg.Name + "-" + lease.RandomBase62(8), hung: held.hung,
-		}
-		held.may = func() bool { return elected.current() != nil }
+		elected = newElection(d, cfg.Name, held)
 	} else if err := held.hold(ctx); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
@@ -131,7 +126,6 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 	handler := api.New(reader, c, d.Clock, d.Log, api.Config{})
 	handler.Grown(last)
 	follower := catalog.NewFollower(reader, c, d.Log)
-	restorer := recovery.New(held, d.Stream, d.Store, d.Log, recovery.Config{})
 	var devices *sink.Table
 	if d.Seal != nil {
 		devices = sink.New(reader, d.Store, d.Seal, d.Clock, d.Log,
@@ -145,17 +139,16 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 		}
 	}
 	a := &Auditor{devices: devices, ledger: held, catalog: c, election: elected, clock: d.Clock, log: d.Log, handler: handler}
-	a.appender = appender.New(held, d.Stream, d.Store, restorer, d.Clock, d.Log, appender.Config{}, grown)
+	a.appender = newAppender(d, held, grown)
 	leading := []step.Step{a.appender} // what one auditor does
 	if devices != nil {
 		leading = append(leading, devices)
 	}
 	steps := append(slices.Clone(leading), follower)
-	paced := step.Config{MaxBackoff: 2 * time.Second} // what comes back is to be on record soon
 	if elected != nil {
 		steps = []step.Step{
 			elected,
-			&lead{election: elected, log: d.Log, appender: a.appender, release: held.release, runner: step.New(d.Clock, d.Log, paced, leading...)},
+			elected.leading(a.appender, held, leading...),
 			&lookout{end: func() (event.Position, error) { return end(reader) }, grown: func(p event.Position) {
 				handler.Reached(p)
 				follower.Notify()
@@ -163,9 +156,13 @@ func New(ctx context.Context, d Deps, cfg Config) (*Auditor, error) {
 			follower,
 		}
 	}
-	a.runner = step.New(d.Clock, d.Log, paced, steps...)
+	a.runner = step.New(d.Clock, d.Log, paced(), steps...)
 	return a, nil
 }
+
+// paced is how failures are tried again: what comes back is to be on record
+// soon.
+func paced() step.Config { return step.Config{MaxBackoff: 2 * time.Second} }
 
 // Appends reports whether this auditor is the one that appends; alone, it is.
 func (a *Auditor) Appends() bool { return a.election == nil || a.election.current() != nil }
@@ -253,13 +250,5 @@ func (a *Auditor) Run(ctx context.Context) error {
 // lead, in this order. It may be called again; not while Run runs.
 func (a *Auditor) Close(ctx context.Context) error {
 	a.Drain()
-	bounded, cancel := context.WithTimeout(ctx, stopWithin)
-	defer cancel()
-	err := errors.Join(a.appender.Close(bounded), a.ledger.Close(ctx), a.catalog.Close())
-	if a.election != nil {
-		bounded, cancel := context.WithTimeout(ctx, stopWithin)
-		defer cancel()
-		err = errors.Join(err, a.election.resign(bounded))
-	}
-	return err
+	return errors.Join(closeAll(ctx, a.appender, a.ledger, a.election), a.catalog.Close())
 }

@@ -9,7 +9,9 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/curfew-project/curfew/auditor/internal/appender"
 	"github.com/curfew-project/curfew/shared/clock"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -47,6 +49,23 @@ type election struct {
 
 	mu   sync.Mutex
 	term *term // the latest; nil: another auditor's
+}
+
+// newElection returns the election of the auditor that uses l, which name shows to
+// people, and has l ask it before each use.
+func newElection(d Deps, name string, l *keeper) *election {
+	e := &election{
+		locks: d.Locks, clock: d.Clock, log: d.Log, wake: step.NewSignal(),
+		owner: name + "-" + lease.RandomBase62(8), hung: l.hung,
+	}
+	l.may = func() bool { return e.current() != nil }
+	return e
+}
+
+// leading is the step that runs what one auditor does, which a is part of, while
+// this one is elected.
+func (e *election) leading(a *appender.Appender, l *keeper, steps ...step.Step) *lead {
+	return &lead{election: e, log: e.log, appender: a, release: l.release, runner: step.New(e.clock, e.log, paced(), steps...)}
 }
 
 // term is one time of leading.

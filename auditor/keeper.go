@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"errors"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,13 @@ type opened interface {
 	Close(ctx context.Context) error
 }
 
+// record is a ledger for readers.
+type record interface {
+	Epochs() ([]int64, error)
+	Size(epoch int64) (int64, error)
+	Entries(ctx context.Context, epoch, from, to int64) iter.Seq2[ledger.Entry, error]
+}
+
 // hungAfter is how long a call of the ledger may take before nobody waits for
 // it: a batch takes milliseconds.
 const hungAfter = 30 * time.Second
@@ -33,7 +41,7 @@ var errNotElected = errors.New("this auditor is not the one that appends")
 // which may be the one that revokes, goes on (promise 5). While another appender
 // has the ledger, opening fails with ledger.ErrLocked.
 type keeper struct {
-	*ledger.Reader
+	record
 	clock clock.Clock
 	open  func(context.Context) (opened, error)
 	may   func() bool // asked right before each call; nil: always
@@ -46,8 +54,8 @@ type keeper struct {
 }
 
 // newKeeper returns a keeper of a ledger that its first use opens.
-func newKeeper(r *ledger.Reader, c clock.Clock, open func(context.Context) (opened, error)) *keeper {
-	return &keeper{Reader: r, clock: c, open: open}
+func newKeeper(r record, c clock.Clock, open func(context.Context) (opened, error)) *keeper {
+	return &keeper{record: r, clock: c, open: open}
 }
 
 // Append implements [appender.Ledger].

@@ -46,8 +46,8 @@ type Desk struct {
 	clock   clock.Clock
 	log     zerolog.Logger
 	cfg     Config
-	backlog sample[int64]    // unconfirmed events
-	behind  sample[[]string] // targets where revocation is behind
+	backlog *sample[int64]    // unconfirmed events
+	behind  *sample[[]string] // targets where revocation is behind
 }
 
 // New returns a desk.
@@ -57,8 +57,7 @@ func New(s Store, c clock.Clock, log zerolog.Logger, cfg Config) *Desk {
 	cfg.Grace = cmp.Or(cfg.Grace, 30*time.Second)
 	cfg.CommitWithin = cmp.Or(cfg.CommitWithin, 15*time.Second)
 	d := &Desk{store: s, clock: c, log: log, cfg: cfg}
-	d.backlog.clock, d.backlog.take = c, s.Backlog
-	d.behind.clock, d.behind.take = c, d.findBehind
+	d.backlog, d.behind = newSample(c, s.Backlog), newSample(c, d.findBehind)
 	return d
 }
 
