@@ -13,6 +13,21 @@ type Clock interface {
 	Timer(d time.Duration) (<-chan time.Time, func())
 }
 
+// Teller is the optional ability of a clock to tell those apart who use it: a
+// simulation has to, which decides whose timer comes first.
+type Teller interface {
+	// For is the clock of the loop called name.
+	For(name string) Clock
+}
+
+// For is c as the loop called name has it.
+func For(c Clock, name string) Clock {
+	if t, ok := c.(Teller); ok {
+		return t.For(name)
+	}
+	return c
+}
+
 // System is the machine's clock.
 type System struct{}
 

@@ -80,6 +80,7 @@ func (r *Runner) loop(ctx context.Context, s Step) error {
 	if w, ok := s.(Waker); ok {
 		wake = w.Wake()
 	}
+	own := clock.For(r.clock, s.Name())
 	delay := time.Duration(0)
 	for ctx.Err() == nil {
 		rest, err := call(ctx, s)
@@ -92,20 +93,20 @@ func (r *Runner) loop(ctx context.Context, s Step) error {
 			delay = min(max(2*delay, r.cfg.MinBackoff), r.cfg.MaxBackoff)
 			r.log.Warn().Err(err).Str("step", s.Name()).Dur("retry_in", delay).Msg("step failed")
 			// No wake-up shortens a back-off: what fails would spin.
-			r.rest(ctx, Jitter(delay), nil)
+			sleep(ctx, own, Jitter(delay), nil)
 			continue
 		}
 		delay = 0
-		r.rest(ctx, rest, wake)
+		sleep(ctx, own, rest, wake)
 	}
 	return nil
 }
 
-func (r *Runner) rest(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+func sleep(ctx context.Context, c clock.Clock, d time.Duration, wake <-chan struct{}) {
 	if d <= 0 {
 		return
 	}
-	t, stop := r.clock.Timer(d)
+	t, stop := c.Timer(d)
 	defer stop()
 	select {
 	case <-ctx.Done():
