@@ -110,13 +110,13 @@ func (l *Lease) revoke(c *Change, now, due time.Time) {
 	l.Revocation = Revocation{Reason: c.Reason, By: c.By, Since: now, DueAt: due, NextTryAt: now}
 }
 
-// Activate confirms an intent: the account was seen in the target.
+// Activate confirms an intent: the account was seen in the target. Its term
+// began with the intent: the target's own expiry was set after that, so that the
+// store's is never behind it, however long the creation and this commit took
+// (B8).
 type Activate struct {
 	// Handle is the engine's knowledge of the account, kept for the revocation.
 	Handle []byte
-	// Spent is how long ago the target's own expiry was set. It shortens the
-	// first term so that the store's expiry is never behind the target's (B8).
-	Spent time.Duration
 }
 
 func (a Activate) apply(l *Lease, _ *Change, now time.Time) error {
@@ -124,7 +124,11 @@ func (a Activate) apply(l *Lease, _ *Change, now time.Time) error {
 		return fmt.Errorf("%w: activate from %q", ErrMove, l.State)
 	}
 	l.State, l.Handle = Active, a.Handle
-	l.start(now, a.Spent)
+	spent := time.Duration(0)
+	if !l.IssuedAt.IsZero() {
+		spent = max(0, now.Sub(l.IssuedAt))
+	}
+	l.start(now, spent)
 	return nil
 }
 

@@ -164,21 +164,27 @@ func TestBegin(t *testing.T) {
 	}
 }
 
-// B8: what the target was told is never before the store's expiry: time already
-// spent shortens the first term and the ceiling.
+// B8: what the target was told is never before the store's expiry: the time from
+// the intent to this commit shortens the first term and the ceiling.
 func TestActivate(t *testing.T) {
 	t.Parallel()
 	now := start().Add(time.Second)
-	l := must(t, in(t, lease.Intent), now, lease.Activate{Handle: []byte("oid"), Spent: 2 * time.Second})
-	if !l.ExpiresAt.Equal(now.Add(time.Hour-2*time.Second)) || !l.CeilingAt.Equal(now.Add(3*time.Hour-2*time.Second)) {
+	l := must(t, in(t, lease.Intent), now, lease.Activate{Handle: []byte("oid")})
+	if !l.ExpiresAt.Equal(start().Add(time.Hour)) || !l.CeilingAt.Equal(start().Add(3*time.Hour)) {
 		t.Errorf("expires %s, ceiling %s", l.ExpiresAt, l.CeilingAt)
 	}
 	if string(l.Handle) != "oid" || !l.ActivatedAt.Equal(now) || !l.Confirmed() {
 		t.Errorf("active is %+v", l)
 	}
-	late := must(t, in(t, lease.Intent), now, lease.Activate{Spent: 2 * time.Hour})
-	if late.Usable(now) || !late.ExpiresAt.Equal(now) {
-		t.Errorf("a term that is spent ends at %s, now is %s", late.ExpiresAt, now)
+	after := start().Add(2 * time.Hour)
+	late := must(t, in(t, lease.Intent), after, lease.Activate{})
+	if late.Usable(after) || !late.ExpiresAt.Equal(after) {
+		t.Errorf("a term that is spent ends at %s, now is %s", late.ExpiresAt, after)
+	}
+	unknown := in(t, lease.Intent) // brought in from a record that does not say when it began
+	unknown.IssuedAt = time.Time{}
+	if l := must(t, unknown, now, lease.Activate{}); !l.ExpiresAt.Equal(now.Add(time.Hour)) {
+		t.Errorf("a term whose beginning is not known ends at %s", l.ExpiresAt)
 	}
 	var forever lease.Lease
 	forever = must(t, forever, start(), lease.Begin{Lease: lease.Lease{Kind: lease.Secret}, Grace: 1})
@@ -318,7 +324,7 @@ func drawAction(t *rapid.T) lease.Action {
 		}
 		return lease.Begin{Lease: l, Grace: max(0, span("grace"))}
 	case 1:
-		return lease.Activate{Spent: max(0, span("spent"))}
+		return lease.Activate{}
 	case 2:
 		return lease.Renew{Increment: span("increment"), NotAfter: when("not after")}
 	case 3:

@@ -43,7 +43,6 @@ type Config struct {
 // Desk issues credentials.
 type Desk struct {
 	store   Store
-	clock   clock.Clock
 	log     zerolog.Logger
 	cfg     Config
 	backlog *sample[int64]    // unconfirmed events
@@ -56,7 +55,7 @@ func New(s Store, c clock.Clock, log zerolog.Logger, cfg Config) *Desk {
 	cfg.MaxLag = cmp.Or(cfg.MaxLag, 2*time.Minute)
 	cfg.Grace = cmp.Or(cfg.Grace, 30*time.Second)
 	cfg.CommitWithin = cmp.Or(cfg.CommitWithin, 15*time.Second)
-	d := &Desk{store: s, clock: c, log: log, cfg: cfg}
+	d := &Desk{store: s, log: log, cfg: cfg}
 	d.backlog, d.behind = newSample(c, s.Backlog), newSample(c, d.findBehind)
 	return d
 }
@@ -101,12 +100,11 @@ func (d *Desk) Issue(ctx context.Context, e engine.Creator, m mounts.Mount, r *r
 	// The target is about to be touched: what follows is finished, whatever the
 	// client does (A8).
 	ctx = context.WithoutCancel(ctx)
-	started := d.clock.Now()
 	made, err := i.create(ctx, intent)
 	if err != nil {
 		return nil, i.fail(ctx, "creation failed: "+short(wire.Unlisted(fault.Of(err, r.ID).Error())), err)
 	}
-	active, err := i.activate(ctx, made.Handle, d.clock.Now().Sub(started))
+	active, err := i.activate(ctx, made.Handle)
 	if err != nil {
 		return nil, err
 	}
@@ -157,10 +155,10 @@ func (i *issue) create(ctx context.Context, intent lease.Lease) (made engine.Cre
 }
 
 // activate commits that the account was seen. Only its success may be answered.
-func (i *issue) activate(ctx context.Context, handle []byte, spent time.Duration) (lease.Lease, error) {
+func (i *issue) activate(ctx context.Context, handle []byte) (lease.Lease, error) {
 	guard := i.guard
 	guard.Barriers = true
-	out := i.apply(ctx, lease.Activate{Handle: handle, Spent: spent}, lease.AnyVersion, "", guard, i.req.Granting(i.id, i.plan.Account))
+	out := i.apply(ctx, lease.Activate{Handle: handle}, lease.AnyVersion, "", guard, i.req.Granting(i.id, i.plan.Account))
 	switch {
 	case out.Err == nil && out.Withdrawn != "":
 		return out.Lease, withdrawn(out.Withdrawn)
