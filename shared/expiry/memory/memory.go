@@ -197,7 +197,7 @@ func (x *Index) Upcoming(_ context.Context, until time.Time) ([]expiry.Upcoming,
 			out = append(out, expiry.Upcoming{Target: target, At: m.At})
 		}
 	}
-	slices.SortFunc(out, func(a, b expiry.Upcoming) int { return a.At.Compare(b.At) })
+	slices.SortFunc(out, func(a, b expiry.Upcoming) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Target, b.Target)) })
 	return out, nil
 }
 
