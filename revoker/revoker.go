@@ -148,8 +148,8 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 		told := func(d index.Difference) { cfg.Observer.Compared(Drift(d)) }
 		steps = append(steps, index.NewDrift(d.Store, x, now, feed, upcoming, told, icfg))
 	}
-	for _, x := range indexes {
-		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery})
+	for i, x := range indexes {
+		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery, Own: i > 0})
 	}
 	r.rotate = rotate.New(rotate.Deps{
 		Store: d.Store, Engines: rotators, Time: now, Clock: d.Clock, Log: d.Log, Told: cfg.Observer.Rotated,

@@ -36,10 +36,17 @@ type Lapse struct {
 	Index expiry.Index
 	Time  *store.Estimate
 	Every time.Duration
+	// Own: Index is the process's own, beside the one that is shared.
+	Own bool
 }
 
 // Name implements [step.Step].
-func (s *Lapse) Name() string { return "lapse" }
+func (s *Lapse) Name() string {
+	if s.Own {
+		return "lapse-own"
+	}
+	return "lapse"
+}
 
 // Do implements [step.Step].
 func (s *Lapse) Do(ctx context.Context) (time.Duration, error) {
