@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -63,7 +64,7 @@ func (x *Indexer) Do(ctx context.Context) (time.Duration, error) {
 	if err := x.consumer.Ack(ctx); err != nil {
 		return 0, fmt.Errorf("acknowledge events: %w", err)
 	}
-	for target := range x.recalls {
+	for _, target := range slices.Sorted(maps.Keys(x.recalls)) {
 		if err := x.recall.Recall(ctx, target, true); err != nil {
 			return 0, err // it is tried again, with the next events
 		}
