@@ -18,7 +18,7 @@ CLEAN    := .ci/clean-env
 
 E2E_DISTRIBUTED := CURFEW_E2E_FORM=distributed $(CLEAN) $(TEST) -count=1 -tags=e2e ./services/e2e
 
-.PHONY: help check unit integration fault e2e fleet test fuzz build up down demo bench lint fmt tidy tools servers clients clean
+.PHONY: help check unit integration fault e2e sim fleet test fuzz build up down demo bench lint fmt tidy tools servers clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,14 @@ ifeq ($(FORM),distributed)
 	@$(E2E_DISTRIBUTED)
 else
 	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=e2e ./...
+endif
+
+# One simulation a core; each does its part of the seeds.
+sim: ## simulate the whole system from SEEDS=1000 seeds (BASE=n: from n on; WITHIN=60: s), or replay SEED=n
+ifdef SEED
+	@cd services && CURFEW_SIM_SEED=$(SEED) $(CURDIR)/$(CLEAN) go test -count=1 -run='^TestSeeds$$' -v ./sim
+else
+	@$(CLEAN) .ci/sim $(or $(SEEDS),1000) $(or $(BASE),1) $(or $(WITHIN),0)
 endif
 
 fleet: ## faults of every kind on the distributed form; minutes of the whole machine
