@@ -218,7 +218,7 @@ func (m *model) issue(n node, step func(func(*node))) {
 		}
 		step(func(n *node) { // it hears nothing, whatever was done
 			n.issuer = dead
-			_ = m.apply(n, lease.AnyVersion, lease.Revoke{}) //nolint:errcheck // it may be begun already
+			_ = m.apply(n, lease.AnyVersion, lease.Revoke{}) // it may be begun already
 		})
 	case 3:
 		step(func(n *node) {
@@ -286,7 +286,7 @@ func (m *model) work(n node, w int, step func(func(*node))) {
 		step(func(n *node) {
 			if wait := offset(n.l.CreateDeadline) - n.now; !n.l.Confirmed() && wait > 0 && !m.rules.noFence {
 				n.workers[w] = idle
-				_ = m.apply(n, lease.AnyVersion, lease.Progress{After: time.Duration(wait) * time.Second}) //nolint:errcheck // another may have ended it
+				_ = m.apply(n, lease.AnyVersion, lease.Progress{After: time.Duration(wait) * time.Second}) // another may have ended it
 				return
 			}
 			n.account, n.login, n.workers[w] = false, false, 3
@@ -294,7 +294,7 @@ func (m *model) work(n node, w int, step func(func(*node))) {
 	case 3:
 		step(func(n *node) {
 			n.workers[w] = idle
-			_ = m.apply(n, lease.AnyVersion, lease.Finish{To: lease.Revoked}) //nolint:errcheck // another may have ended it (C7)
+			_ = m.apply(n, lease.AnyVersion, lease.Finish{To: lease.Revoked}) // another may have ended it (C7)
 		})
 	}
 }
@@ -370,11 +370,11 @@ func TestModel(t *testing.T) {
 func TestBrokenModel(t *testing.T) {
 	t.Parallel()
 	for want, r := range map[string]rules{
-		"a lease is taken away before its time":          {early: true},
-		"an account is there after its lease has ended":  {noFence: true},
-		"a lease ended twice":                            {twice: true},
-		"a credential does not work before its time":     {storeFirst: true},
-		"a lease may never end":                          {giveUp: true},
+		"a lease is taken away before its time":         {early: true},
+		"an account is there after its lease has ended": {noFence: true},
+		"a lease ended twice":                           {twice: true},
+		"a credential does not work before its time":    {storeFirst: true},
+		"a lease may never end":                         {giveUp: true},
 	} {
 		t.Run(fmt.Sprint(want), func(t *testing.T) {
 			t.Parallel()

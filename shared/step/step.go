@@ -131,7 +131,7 @@ func call(ctx context.Context, s Step) (rest time.Duration, err error) {
 // ids: a simulation that seeds that one repeats the delays, too.
 func Jitter(d time.Duration) time.Duration {
 	var b [8]byte
-	rand.Read(b[:]) // never fails: it would end the process
+	rand.Read(b[:])                                                            // never fails: it would end the process
 	return d/2 + time.Duration(binary.LittleEndian.Uint64(b[:])%uint64(d/2+1)) //nolint:gosec // at most d/2: no overflow
 }
 
