@@ -140,7 +140,11 @@ type Write struct {
 	Withdrawals []Ref
 	// Deletes remove for good; unknown ones are ignored.
 	Deletes []Ref
-	Events  []event.Event
+	// Mends correct the counts that Living keeps by what Miscounts found. They go
+	// with the edit of an entry that was read before, whose revision keeps two
+	// recounts from mending the same.
+	Mends  []Miscount
+	Events []event.Event
 }
 
 // changeTries bounds how often a change that met another is made anew.
@@ -151,7 +155,7 @@ const changeTries = 10
 func Change(ctx context.Context, s Entries, making func() (Write, error)) error {
 	for try := 1; ; try++ {
 		w, err := making()
-		if err != nil || len(w.Puts)+len(w.Withdrawals)+len(w.Deletes)+len(w.Events) == 0 {
+		if err != nil || len(w.Puts)+len(w.Withdrawals)+len(w.Deletes)+len(w.Mends)+len(w.Events) == 0 {
 			return err
 		}
 		_, err = s.Write(ctx, w)

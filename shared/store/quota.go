@@ -89,6 +89,49 @@ func Prefixes(id lease.ID) []string {
 	return all
 }
 
+// Miscount is a path below which another number of leases lives than is kept:
+// programs of an older version, which did not count, have changed leases there.
+type Miscount struct {
+	Path         string
+	Kept, Living int64
+}
+
+// Miscounted compares what is kept with what lives, by path, and returns what
+// differs, in order.
+func Miscounted(kept map[string]int64, living *Tally) (all []Miscount) {
+	paths := maps.Clone(kept)
+	if paths == nil {
+		paths = map[string]int64{}
+	}
+	maps.Copy(paths, living.by)
+	for _, p := range slices.Sorted(maps.Keys(paths)) {
+		if m := (Miscount{Path: p, Kept: kept[p], Living: living.by[p]}); m.Kept != m.Living {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// Mend adds what a recount found missing, once: counts may have gone on since.
+func (t *Tally) Mend(found []Miscount) {
+	if t.by == nil {
+		t.by = map[string]int64{}
+	}
+	for _, m := range found {
+		t.by[m.Path] += m.Living - m.Kept
+	}
+}
+
+// Count counts a lease that lives.
+func (t *Tally) Count(id lease.ID) {
+	if t.by == nil {
+		t.by = map[string]int64{}
+	}
+	for _, p := range Prefixes(id) {
+		t.by[p]++
+	}
+}
+
 // Tally is what one commit adds to the counts of living leases, by the paths
 // that they lie below. The zero value is empty.
 type Tally struct{ by map[string]int64 }

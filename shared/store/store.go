@@ -50,9 +50,17 @@ type Leases interface {
 	Find(ctx context.Context, q Query) ([]lease.Lease, error)
 	// Count counts what q matches; q.After and q.Limit are ignored.
 	Count(ctx context.Context, q Query) (int64, error)
+	// Revoking sums up the leases in revocation, by mount, target and kind, in
+	// that order. Its cost grows with them, not with those that live.
+	Revoking(ctx context.Context) ([]Revoking, error)
 	// Living is how many leases below path live that quotas count; path is
 	// empty or ends in a slash. It costs the same however many they are.
 	Living(ctx context.Context, path string) (int64, error)
+	// Miscounts goes through all living leases in one snapshot, in pages of a
+	// bounded size, and returns the paths below which another number lives than
+	// Living keeps, in order. between is called after each page, to rest; its
+	// error ends the walk. Nothing waits for it. [Write].Mends takes what it finds.
+	Miscounts(ctx context.Context, between func(context.Context) error) ([]Miscount, error)
 	// Children returns the distinct next path elements below prefix (which
 	// ends in a slash or is empty) of leases that have not ended, in order:
 	// "name/" for an inner element, "name" for the last of an id. It costs one
@@ -104,7 +112,8 @@ type Outcome struct {
 }
 
 // Query selects leases. Empty fields do not restrict; at least one of Prefix,
-// Token, Account, MountID and Target is set.
+// Token, Account, MountID and Target is set, or States is Revoking alone: what
+// is in revocation is found without a look at what lives.
 type Query struct {
 	// Prefix matches ids that begin with it.
 	Prefix  string
@@ -114,10 +123,37 @@ type Query struct {
 	Target  string
 	Kind    lease.Kind
 	States  []lease.State
+	// Parked selects, of the leases in revocation, those that need a person;
+	// States is Revoking alone.
+	Parked bool
 	// Before, if not 0, matches leases whose Position is below it (A4).
 	Before int64
 	After  lease.ID // page: ids greater than this
 	Limit  int      // 0: 1000
+}
+
+// InRevocation reports whether q selects of the leases in revocation only.
+func (q *Query) InRevocation() bool { return len(q.States) == 1 && q.States[0] == lease.Revoking }
+
+// Check refuses a query that would go through all leases, or that has no sense.
+func (q *Query) Check() error {
+	switch {
+	case q.Parked && !q.InRevocation():
+		return errors.New("only leases in revocation can be parked")
+	case q.Prefix == "" && q.Token == "" && q.Account == "" && q.MountID == "" && q.Target == "" && !q.InRevocation():
+		return errors.New("a query needs a prefix, token, account, mount or target, or to be for leases in revocation")
+	}
+	return nil
+}
+
+// Revoking is what of one mount and target is in revocation.
+type Revoking struct {
+	MountID string
+	Target  string // empty: none has to be reached
+	Kind    lease.Kind
+	Count   int64
+	Parked  int64     // of those, how many need a person
+	Due     time.Time // the earliest time at which access had to end; zero: not known
 }
 
 // Due is a lease that a revoker has to look at.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -163,18 +164,20 @@ const (
 			SELECT events[n], body FROM places, unnest($1::text[]) WITH ORDINALITY AS e (body, n)
 		), updated AS (
 			UPDATE {s}.leases l SET state = u.state, version = u.version, due_at = nullif(u.due_at, 0),
-				ended_at = nullif(u.ended_at, 0), ended = u.ended, event_seq = events[u.event], body = u.body
-			FROM places, unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[], $9::int[], $10::text[])
-				AS u (id, state, version, due_at, ended_at, ended, event, body)
+				ended_at = nullif(u.ended_at, 0), ended = u.ended, event_seq = events[u.event], body = u.body,
+				access_due = nullif(u.access_due, 0), parked = CASE WHEN u.state = 'revoking' THEN u.parked END
+			FROM places, unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[], $9::int[], $10::text[],
+				$11::bigint[], $12::boolean[])
+				AS u (id, state, version, due_at, ended_at, ended, event, body, access_due, parked)
 			WHERE l.id = u.id
 		)
-		INSERT INTO {s}.leases (id, state, version, due_at, ended_at, ended, event_seq, body,
+		INSERT INTO {s}.leases (id, state, version, due_at, ended_at, ended, event_seq, body, access_due, parked,
 			kind, mount_id, target, token_id, account, position)
 		SELECT id, state, version, nullif(due_at, 0), nullif(ended_at, 0), ended, events[event], body,
-			kind, nullif(mount_id, ''), nullif(target, ''), nullif(token_id, ''), nullif(account, ''), beginnings[begun]
-		FROM places, unnest($11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::boolean[], $17::int[], $18::text[],
-			$19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::int[])
-			AS u (id, state, version, due_at, ended_at, ended, event, body, kind, mount_id, target, token_id, account, begun)
+			nullif(access_due, 0), CASE WHEN state = 'revoking' THEN parked END, kind, nullif(mount_id, ''), nullif(target, ''), nullif(token_id, ''), nullif(account, ''), beginnings[begun]
+		FROM places, unnest($13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::boolean[], $19::int[], $20::text[],
+			$21::bigint[], $22::boolean[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::int[])
+			AS u (id, state, version, due_at, ended_at, ended, event, body, access_due, parked, kind, mount_id, target, token_id, account, begun)
 		ORDER BY id COLLATE "C" RETURNING id, position`
 )
 
@@ -283,7 +286,8 @@ func (c *transitions) decide(t *tx) error {
 type columns struct {
 	ids, states, bodies []string
 	versions, due, end  []int64
-	ended               []bool
+	accessDue           []int64
+	ended, parked       []bool
 	events              []int32
 	// Of new rows only.
 	kinds, mounts, targets, tokens, accounts []string
@@ -301,6 +305,11 @@ func (c *columns) add(r *row) error {
 	c.versions, c.events = append(c.versions, l.Version), append(c.events, int32(r.event)) //nolint:gosec // bounded by the batch
 	c.due, c.end = append(c.due, nanos(l.DueAt())), append(c.end, nanos(l.Revocation.EndedAt))
 	c.ended = append(c.ended, l.State.Final())
+	var accessDue time.Time // of what is in revocation
+	if l.State == lease.Revoking {
+		accessDue = l.Revocation.DueAt
+	}
+	c.accessDue, c.parked = append(c.accessDue, nanos(accessDue)), append(c.parked, l.Revocation.Parked)
 	if r.stored {
 		return nil
 	}
@@ -335,7 +344,7 @@ func (c *transitions) queue(t *tx, beginnings int) error {
 
 // values are what all rows have.
 func (c *columns) values() []any {
-	return []any{c.ids, c.states, c.versions, c.due, c.end, c.ended, c.events, c.bodies}
+	return []any{c.ids, c.states, c.versions, c.due, c.end, c.ended, c.events, c.bodies, c.accessDue, c.parked}
 }
 
 // place puts the places that the beginnings were given into what is answered.

@@ -23,6 +23,10 @@ const (
 	// selectDue reads nothing but its index, as far as vacuum keeps up.
 	selectDue = `SELECT id, kind, coalesce(target, ''), due_at FROM {s}.leases
 		WHERE due_at <= $1 AND (due_at, id) > ($2, $3) ORDER BY due_at, id LIMIT $4`
+	// selectRevoking reads nothing but its index, as far as vacuum keeps up.
+	selectRevoking = `SELECT coalesce(mount_id, '') AS mount, coalesce(target, '') AS target, kind, count(*),
+		count(*) FILTER (WHERE parked), coalesce(min(access_due), 0)
+		FROM {s}.leases WHERE state = 'revoking' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`
 )
 
 // Get implements [store.Leases].
@@ -91,6 +95,24 @@ func (s *Store) Count(ctx context.Context, q store.Query) (n int64, err error) {
 		return r.row(ctx, s.schema.in(query), args...).Scan(&n)
 	})
 	return n, err
+}
+
+// Revoking implements [store.Leases].
+func (s *Store) Revoking(ctx context.Context) (all []store.Revoking, err error) {
+	err = s.read(ctx, "sum up revocations", func(ctx context.Context, r reader) (err error) {
+		all, err = collect(ctx, r, scanRevoking, s.schema.in(selectRevoking))
+		return err
+	})
+	return all, err
+}
+
+func scanRevoking(row pgx.CollectableRow) (r store.Revoking, err error) {
+	var due int64
+	err = row.Scan(&r.MountID, &r.Target, &r.Kind, &r.Count, &r.Parked, &due)
+	if due != 0 {
+		r.Due = fromNanos(due)
+	}
+	return r, err
 }
 
 // Children implements [store.Leases]: one seek an element.

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
@@ -17,6 +19,7 @@ import (
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store"
 	"github.com/curfew-project/curfew/shared/store/internal/migration"
 	"github.com/curfew-project/curfew/shared/testkit"
 )
@@ -122,7 +125,7 @@ func TestDataOfTheFirstVersion(t *testing.T) {
 	// Only the lease of the file and one token count for quotas.
 	others := `INSERT INTO {s}.leases SELECT n.id, n.kind, n.state, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, n.ended, 1, n.body FROM (VALUES
 		('auth/token/create/1', 'token', 'active', false, '{"ttl":1}'), ('auth/token/root/1', 'token', 'active', false, '{"ttl":0}'),
-		('database/creds/b/1', 'secret', 'revoked', true, '{"ttl":1}'), ('database/stray/1', 'stray', 'revoking', false, '{"ttl":0}')) AS n (id, kind, state, ended, body)`
+		('database/creds/b/1', 'secret', 'revoked', true, '{"ttl":1}'), ('database/stray/1', 'stray', 'revoking', false, '{"ttl":0,"revocation":{"due_at":"2026-01-02T03:04:05.678901234Z","parked":true}}')) AS n (id, kind, state, ended, body)`
 	if _, err := c.PgConn().Exec(t.Context(), in.in(fixture(t)+others)).ReadAll(); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +140,11 @@ func TestDataOfTheFirstVersion(t *testing.T) {
 	}
 	if e, err := s.Entry(t.Context(), "role", "m/r"); err != nil || string(e.Value) != "{}" || e.Revision != 3 {
 		t.Errorf("the entry is %+v, %v", e, err)
+	}
+	due := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC) // Postgres reads microseconds
+	want := []store.Revoking{{Kind: lease.Stray, Count: 1, Parked: 1, Due: due}}
+	if have, err := s.Revoking(t.Context()); err != nil || !slices.Equal(have, want) {
+		t.Errorf("in revocation are %+v, %v; want %+v", have, err, want)
 	}
 	for path, want := range map[string]int64{"": 2, "database/": 1, "database/creds/readonly/": 1, "auth/token/": 1, "database/creds/b/": 0} {
 		if n, err := s.Living(t.Context(), path); err != nil || n != want {

@@ -109,6 +109,18 @@ func TestNoStatementWalksATable(t *testing.T) {
 	unsorted("get", selectLease, "using leases_pkey")
 	check("get many", selectLeases, "using leases_pkey")
 	unsorted("due", selectDue, "Index Only Scan using leases_due")
+	check("revoking", selectRevoking, "Index Only Scan using leases_revoking")
+	unsorted("recount", selectCounted, "using leases_path")
+	for _, q := range []store.Query{
+		{}, {MountID: "m"}, {Target: "t", MountID: "m"}, {Prefix: "a/"}, {Parked: true}, {Parked: true, Target: "t", Before: 7}, {After: "a/b"},
+	} {
+		q.States = []lease.State{lease.Revoking}
+		query, _, err := find(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unsorted(fmt.Sprintf("find %+v", q), query, "Index Scan using leases_revoking")
+	}
 	unsorted("next child", nextFrom, "Index Only Scan using leases_path")
 	unsorted("next child", nextAfter, "Index Only Scan using leases_path")
 	unsorted("confirmed", selectConfirmed)

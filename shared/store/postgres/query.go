@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,8 +11,6 @@ import (
 )
 
 const defaultLimit = 1000
-
-var errUnselective = errors.New("a query needs a prefix, token, account, mount or target")
 
 // selection is the common part of Find and Count.
 type selection struct {
@@ -31,6 +28,13 @@ func (s *selection) and(condition string, arg any) {
 // column and the others conditions that no index serves: a planner that knows
 // nothing of the values cannot choose a worse one.
 func selectionOf(q store.Query) (s selection, err error) {
+	if err := q.Check(); err != nil {
+		return s, err
+	}
+	// Those in revocation are few; only an account or a token has fewer.
+	if revoking(q) {
+		s.where = append(s.where, "state = 'revoking'") // as the index has it
+	}
 	for _, c := range []struct{ column, value string }{
 		{"account", q.Account}, {"token_id", string(q.Token)}, {"target", q.Target}, {"mount_id", q.MountID},
 	} {
@@ -42,9 +46,6 @@ func selectionOf(q store.Query) (s selection, err error) {
 			s.and(c.column+" || '' = $%d", c.value)
 		}
 	}
-	if len(s.where) == 0 && q.Prefix == "" {
-		return s, errUnselective
-	}
 	if q.Prefix != "" {
 		s.and("id >= $%d", q.Prefix)
 		if end, ok := prefixEnd(q.Prefix); ok {
@@ -54,7 +55,10 @@ func selectionOf(q store.Query) (s selection, err error) {
 	if q.Kind != "" {
 		s.and("kind = $%d", string(q.Kind))
 	}
-	if len(q.States) > 0 {
+	if q.Parked {
+		s.where = append(s.where, "parked")
+	}
+	if len(q.States) > 0 && !revoking(q) {
 		states := make([]string, len(q.States))
 		for i := range q.States {
 			states[i] = string(q.States[i])
@@ -66,6 +70,9 @@ func selectionOf(q store.Query) (s selection, err error) {
 	}
 	return s, nil
 }
+
+// revoking reports whether a query goes by the index of what is in revocation.
+func revoking(q store.Query) bool { return q.InRevocation() && q.Account == "" && q.Token == "" }
 
 // halves are the values of the column ended that q may match. Each index holds
 // leases that ended behind those that did not, so that these are found without

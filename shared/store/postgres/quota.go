@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 
 	"github.com/jackc/pgx/v5"
@@ -51,6 +52,66 @@ func (s *Store) Living(ctx context.Context, path string) (n int64, err error) {
 		return r.row(ctx, s.schema.in(selectLiving), path).Scan(&n)
 	})
 	return n, err
+}
+
+const (
+	selectCounted = `SELECT id FROM {s}.leases WHERE NOT ended AND id > $1
+		AND (kind = 'secret' OR kind = 'token' AND (body::json ->> 'ttl')::bigint > 0) ORDER BY id LIMIT $2`
+	selectKept = `SELECT path, sum(n)::bigint FROM {s}.living GROUP BY path`
+	// recountPage is how many leases one look of a recount reads.
+	recountPage = 2000
+)
+
+// Miscounts implements [store.Leases]. Its snapshot keeps vacuum from what has
+// changed since, as a backup does.
+func (s *Store) Miscounts(ctx context.Context, between func(context.Context) error) (all []store.Miscount, err error) {
+	if err = s.enter(); err == nil {
+		defer s.calls.Done()
+		err = pgx.BeginTxFunc(ctx, s.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(t pgx.Tx) (err error) {
+			all, err = s.miscounts(ctx, t, between)
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("recount living leases: %w", err)
+	}
+	return all, nil
+}
+
+func (s *Store) miscounts(ctx context.Context, t pgx.Tx, between func(context.Context) error) ([]store.Miscount, error) {
+	var living store.Tally
+	for after := ""; ; {
+		rows, err := t.Query(ctx, s.schema.in(selectCounted), after, recountPage)
+		if err != nil {
+			return nil, err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			living.Count(lease.ID(id))
+		}
+		if len(ids) < recountPage {
+			break
+		}
+		after = ids[len(ids)-1]
+		if err := between(ctx); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := t.Query(ctx, s.schema.in(selectKept))
+	if err != nil {
+		return nil, err
+	}
+	kept := map[string]int64{}
+	var path string
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&path, &n}, func() error {
+		kept[path] = n
+		return nil
+	})
+	return store.Miscounted(kept, &living), err
 }
 
 // quotas are those that a batch of beginnings goes by, and what it adds.

@@ -191,6 +191,9 @@ func (s *Store) Write(ctx context.Context, w store.Write) (put []store.Entry, er
 				return nil //nolint:nilerr // a refusal is an answer
 			}
 			have.queue(t)
+			var mended quotas
+			mended.tally.Mend(w.Mends)
+			mended.count(t)
 			_, err = t.append(t.now, w.Events...)
 			return err
 		},

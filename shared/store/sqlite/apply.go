@@ -89,11 +89,12 @@ func (t *tx) lease(id lease.ID) (l lease.Lease, err error) {
 }
 
 const putLease = `INSERT INTO leases
-	(id, kind, state, version, position, mount_id, target, token_id, account, due_at, ended_at, ended, event_seq, body)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	(id, kind, state, version, position, mount_id, target, token_id, account, due_at, ended_at, ended, event_seq, body, access_due, parked)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 	ON CONFLICT (id) DO UPDATE SET
 	state = excluded.state, version = excluded.version, due_at = excluded.due_at, ended_at = excluded.ended_at,
-	ended = excluded.ended, event_seq = excluded.event_seq, body = excluded.body`
+	ended = excluded.ended, event_seq = excluded.event_seq, body = excluded.body,
+	access_due = excluded.access_due, parked = excluded.parked`
 
 // put writes a row whose last event is seq.
 func (t *tx) put(l *lease.Lease, seq int64) error {
@@ -105,9 +106,13 @@ func (t *tx) put(l *lease.Lease, seq int64) error {
 	if l.State.Final() {
 		ended = 1
 	}
+	var accessDue, parked any // of what is in revocation
+	if l.State == lease.Revoking {
+		accessDue, parked = nullNanos(l.Revocation.DueAt), l.Revocation.Parked
+	}
 	_, err = t.exec(putLease, string(l.ID), string(l.Kind), string(l.State), l.Version, l.Position,
 		nullText(l.MountID), nullText(l.Target), nullText(string(l.TokenID)), nullText(l.Account),
-		nullNanos(l.DueAt()), nullNanos(l.Revocation.EndedAt), ended, seq, string(body))
+		nullNanos(l.DueAt()), nullNanos(l.Revocation.EndedAt), ended, seq, string(body), accessDue, parked)
 	return err
 }
 

@@ -127,6 +127,7 @@ func (t *tx) write(w store.Write) (put []store.Entry, err error) {
 		}
 		put = append(put, e)
 	}
+	t.tally.Mend(w.Mends)
 	return put, t.append(w.Events...)
 }
 

@@ -110,6 +110,28 @@ func (s *Store) Count(ctx context.Context, q store.Query) (n int64, err error) {
 	return n, err
 }
 
+// selectRevoking reads nothing but its index.
+const selectRevoking = `SELECT coalesce(mount_id, ''), coalesce(target, ''), kind, count(*), sum(coalesce(parked, 0)), coalesce(min(access_due), 0)
+	FROM leases INDEXED BY leases_revoking WHERE state = 'revoking' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`
+
+// Revoking implements [store.Leases].
+func (s *Store) Revoking(ctx context.Context) (all []store.Revoking, err error) {
+	err = s.read(ctx, "sum up revocations", func(c *sql.Conn) (err error) {
+		all, err = collect(ctx, c, scanRevoking, selectRevoking)
+		return err
+	})
+	return all, err
+}
+
+func scanRevoking(row scanner) (r store.Revoking, err error) {
+	var due int64
+	err = row.Scan(&r.MountID, &r.Target, &r.Kind, &r.Count, &r.Parked, &due)
+	if due != 0 {
+		r.Due = fromNanos(due)
+	}
+	return r, err
+}
+
 const (
 	nextFrom  = `SELECT id FROM leases INDEXED BY leases_path WHERE ended = 0 AND id >= ? ORDER BY id LIMIT 1`
 	nextAfter = `SELECT id FROM leases INDEXED BY leases_path WHERE ended = 0 AND id > ? ORDER BY id LIMIT 1`

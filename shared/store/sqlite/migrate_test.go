@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 	"github.com/curfew-project/curfew/shared/store/internal/migration"
 	"github.com/curfew-project/curfew/shared/store/storetest"
@@ -197,7 +199,7 @@ func TestLivingLeasesOfSchema2(t *testing.T) {
 		{"auth/token/root/1", "token", "active", 0, 0},
 		{"database/stray/1", "stray", "revoking", 0, 0},
 	} {
-		body := fmt.Sprintf(`{"id":%q,"ttl":%d}`, l.id, l.ttl)
+		body := fmt.Sprintf(`{"id":%q,"ttl":%d,"revocation":{"due_at":"2026-01-02T03:04:05.5Z","parked":%t}}`, l.id, l.ttl, l.kind == "secret")
 		if _, err := c.ExecContext(ctx, `INSERT INTO leases VALUES (?, ?, ?, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, ?, 1, ?)`,
 			l.id, l.kind, l.state, l.ended, body); err != nil {
 			t.Fatal(err)
@@ -211,6 +213,11 @@ func TestLivingLeasesOfSchema2(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
+	due := time.Date(2026, 1, 2, 3, 4, 5, 500000000, time.UTC) // SQLite reads milliseconds
+	want := []store.Revoking{{Kind: lease.Secret, Count: 1, Parked: 1, Due: due}, {Kind: lease.Stray, Count: 1, Due: due}}
+	if have, err := s.Revoking(ctx); err != nil || !slices.Equal(have, want) {
+		t.Errorf("in revocation are %+v, %v; want %+v", have, err, want)
+	}
 	for path, want := range map[string]int64{"": 3, "database/": 2, "database/creds/a/": 2, "database/creds/b/": 0, "auth/token/": 1, "database/stray/": 0} {
 		if n, err := s.Living(ctx, path); err != nil || n != want {
 			t.Errorf("below %q live %d, %v; want %d", path, n, err, want)

@@ -62,6 +62,11 @@ func TestNoStatementScans(t *testing.T) {
 	check("get", selectLease, n(1), "SEARCH leases USING INDEX sqlite_autoindex_leases_1 (id=?)")
 	check("get many", selectLeases, n(1), "SEARCH leases USING INDEX sqlite_autoindex_leases_1 (id=?)")
 	check("due", selectDue, []any{1, 1, "", 10}, "SEARCH leases USING COVERING INDEX leases_due")
+	// Sums sort: there are few of them.
+	if p := plan(t, s, selectRevoking); !strings.Contains(p, "USING COVERING INDEX leases_revoking") {
+		t.Errorf("revoking: %s", p)
+	}
+	check("recount", selectCounted, n(2), "USING INDEX leases_path (ended=? AND id>?)")
 	check("next child", nextFrom, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")
 	check("next child", nextAfter, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")
 	check("ended", selectEnded, n(2), "COVERING INDEX leases_ended (ended_at<?)")
@@ -79,6 +84,18 @@ func TestNoStatementScans(t *testing.T) {
 	for _, withdrawn := range []bool{false, true} {
 		query, args := list(store.KindRole, "m/", "m/a", withdrawn)
 		check("list", query+" ORDER BY key, id LIMIT 5", args)
+	}
+	for _, q := range []store.Query{
+		{}, {MountID: "m"}, {Target: "t", MountID: "m"}, {Prefix: "a/"}, {Parked: true}, {Parked: true, Target: "t", Before: 7}, {After: "a/b"},
+	} {
+		q.States = []lease.State{lease.Revoking}
+		query, args, err := find(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := plan(t, s, query, args...); !strings.Contains(p, "INDEX leases_revoking") || strings.Contains(p, "TEMP B-TREE") {
+			t.Errorf("find %+v: %s", q, p)
+		}
 	}
 	for _, q := range []struct {
 		store.Query

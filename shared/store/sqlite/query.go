@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -14,8 +13,6 @@ const (
 	selectLeases = `SELECT id, body FROM leases WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id`
 	defaultLimit = 1000
 )
-
-var errUnselective = errors.New("a query needs a prefix, token, account, mount or target")
 
 // selection is the common part of Find and Count: an index that is walked and
 // what else has to match. INDEXED BY makes SQLite refuse the statement instead
@@ -33,6 +30,14 @@ func (s *selection) and(condition string, args ...any) {
 // selectionOf chooses the most selective index that q allows.
 func selectionOf(q store.Query) (selection, error) {
 	var s selection
+	if err := q.Check(); err != nil {
+		return s, err
+	}
+	// Those in revocation are few; only an account or a token has fewer.
+	if q.InRevocation() && q.Account == "" && q.Token == "" {
+		s.index = "leases_revoking"
+		s.and("state = 'revoking'") // as the index has it
+	}
 	for _, c := range []struct{ column, index, value string }{
 		{"account", "leases_account", q.Account},
 		{"token_id", "leases_token", string(q.Token)},
@@ -55,15 +60,15 @@ func selectionOf(q store.Query) (selection, error) {
 		}
 	}
 	if s.index == "" {
-		if q.Prefix == "" {
-			return s, errUnselective
-		}
 		s.index = "leases_path"
 	}
 	if q.Kind != "" {
 		s.and("+kind = ?", string(q.Kind))
 	}
-	if len(q.States) > 0 {
+	if q.Parked {
+		s.and("+parked")
+	}
+	if len(q.States) > 0 && s.index != "leases_revoking" {
 		s.and("+state IN (?" + strings.Repeat(", ?", len(q.States)-1) + ")")
 		for _, state := range q.States {
 			s.args = append(s.args, string(state))

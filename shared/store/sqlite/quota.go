@@ -23,6 +23,64 @@ func (s *Store) Living(ctx context.Context, path string) (n int64, err error) {
 	return n, err
 }
 
+const (
+	selectCounted = `SELECT id FROM leases INDEXED BY leases_path
+		WHERE ended = 0 AND id > ? AND (+kind = 'secret' OR +kind = 'token' AND json_extract(body, '$.ttl') > 0) ORDER BY id LIMIT ?`
+	selectKept = `SELECT path, n FROM living`
+	// recountPage is how many leases one look of a recount reads.
+	recountPage = 2000
+)
+
+// Miscounts implements [store.Leases].
+func (s *Store) Miscounts(ctx context.Context, between func(context.Context) error) (all []store.Miscount, err error) {
+	err = s.read(ctx, "recount living leases", func(c *sql.Conn) (err error) {
+		if _, err := c.ExecContext(ctx, "BEGIN"); err != nil { // one snapshot, from the first read on
+			return err
+		}
+		defer func() {
+			_, ended := c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			err = errors.Join(err, ended)
+		}()
+		all, err = miscounts(ctx, c, between)
+		return err
+	})
+	return all, err
+}
+
+func miscounts(ctx context.Context, c *sql.Conn, between func(context.Context) error) ([]store.Miscount, error) {
+	var living store.Tally
+	for after := ""; ; {
+		ids, err := collect(ctx, c, scanID, selectCounted, after, recountPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			living.Count(id)
+		}
+		if len(ids) < recountPage {
+			break
+		}
+		after = string(ids[len(ids)-1])
+		if err := between(ctx); err != nil {
+			return nil, err
+		}
+	}
+	kept := map[string]int64{}
+	_, err := collect(ctx, c, func(row scanner) (struct{}, error) {
+		var path string
+		var n int64
+		err := row.Scan(&path, &n)
+		kept[path] = n
+		return struct{}{}, err
+	}, selectKept)
+	return store.Miscounted(kept, &living), err
+}
+
+func scanID(row scanner) (id lease.ID, err error) {
+	err = row.Scan(&id)
+	return id, err
+}
+
 // full names the quota that has no room for id in this transaction.
 func (t *tx) full(id lease.ID) (string, error) {
 	if !t.quotasRead {

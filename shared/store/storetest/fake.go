@@ -41,6 +41,7 @@ type Fake struct {
 	started    time.Time // of the server, where nobody has compared since; see ServerStarted
 	confirm    map[string]event.Position
 	locks      map[string]lock
+	drift      map[string]int64 // what was mended, by path: these counts are never wrong by themselves
 	watchers   step.Watchers
 }
 

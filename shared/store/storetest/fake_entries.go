@@ -90,6 +90,7 @@ func (f *Fake) commit(w store.Write) ([]store.Entry, error) {
 	return f.atomically(func(now time.Time) ([]store.Entry, error) {
 		put, err := f.write(w, now)
 		if err == nil {
+			f.mend(w.Mends)
 			f.append(now, w.Events...)
 		}
 		return put, err

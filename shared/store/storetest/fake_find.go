@@ -3,7 +3,6 @@ package storetest
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,8 +11,6 @@ import (
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
-
-var errUnselective = errors.New("a query needs a prefix, token, account, mount or target")
 
 // Get implements [store.Leases].
 func (f *Fake) Get(ctx context.Context, id lease.ID) (lease.Lease, error) {
@@ -61,8 +58,8 @@ func (f *Fake) Count(ctx context.Context, q store.Query) (int64, error) {
 }
 
 func (f *Fake) matching(q store.Query) ([]lease.Lease, error) {
-	if q.Prefix == "" && q.Token == "" && q.Account == "" && q.MountID == "" && q.Target == "" {
-		return nil, errUnselective
+	if err := q.Check(); err != nil {
+		return nil, err
 	}
 	all := f.sorted()
 	return slices.DeleteFunc(all, func(l lease.Lease) bool { return !matches(&l, &q) }), nil
@@ -74,10 +71,45 @@ func matches(l *lease.Lease, q *store.Query) bool {
 		is(string(q.Token), string(l.TokenID)) && is(q.Account, l.Account) &&
 		is(q.MountID, l.MountID) && is(q.Target, l.Target) && is(string(q.Kind), string(l.Kind)) &&
 		(len(q.States) == 0 || slices.Contains(q.States, l.State)) &&
-		(q.Before == 0 || l.Position < q.Before)
+		(!q.Parked || l.Revocation.Parked) && (q.Before == 0 || l.Position < q.Before)
 }
 
 func firstOf[T any](all []T, n int) []T { return all[:min(len(all), max(0, n))] }
+
+// Revoking implements [store.Leases].
+func (f *Fake) Revoking(ctx context.Context) ([]store.Revoking, error) {
+	err := f.enter(ctx)
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	all := f.sorted()
+	return sumUp(slices.DeleteFunc(all, func(l lease.Lease) bool { return l.State != lease.Revoking })), nil
+}
+
+// sumUp is what a store says of leases in revocation.
+func sumUp(all []lease.Lease) (out []store.Revoking) {
+	for _, l := range all {
+		i := slices.IndexFunc(out, func(r store.Revoking) bool {
+			return r.MountID == l.MountID && r.Target == l.Target && r.Kind == l.Kind
+		})
+		if i < 0 {
+			i = len(out)
+			out = append(out, store.Revoking{MountID: l.MountID, Target: l.Target, Kind: l.Kind, Due: l.Revocation.DueAt.UTC()})
+		}
+		r := &out[i]
+		if r.Count++; l.Revocation.Parked {
+			r.Parked++
+		}
+		if due := l.Revocation.DueAt; due.Before(r.Due) {
+			r.Due = due.UTC()
+		}
+	}
+	slices.SortFunc(out, func(a, b store.Revoking) int {
+		return cmp.Or(cmp.Compare(a.MountID, b.MountID), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Kind, b.Kind))
+	})
+	return out
+}
 
 // Children implements [store.Leases].
 func (f *Fake) Children(ctx context.Context, prefix, after string, limit int) ([]string, error) {

@@ -117,9 +117,19 @@ func (f *Faulty) Count(ctx context.Context, q store.Query) (int64, error) {
 	return get(f, "Count", func() (int64, error) { return f.inner.Count(ctx, q) })
 }
 
+// Revoking implements [store.Leases].
+func (f *Faulty) Revoking(ctx context.Context) ([]store.Revoking, error) {
+	return get(f, "Revoking", func() ([]store.Revoking, error) { return f.inner.Revoking(ctx) })
+}
+
 // Living implements [store.Leases].
 func (f *Faulty) Living(ctx context.Context, path string) (int64, error) {
 	return get(f, "Living", func() (int64, error) { return f.inner.Living(ctx, path) })
+}
+
+// Miscounts implements [store.Leases].
+func (f *Faulty) Miscounts(ctx context.Context, between func(context.Context) error) ([]store.Miscount, error) {
+	return get(f, "Miscounts", func() ([]store.Miscount, error) { return f.inner.Miscounts(ctx, between) })
 }
 
 // Children implements [store.Leases].

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"slices"
+	"time"
 
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
@@ -11,6 +12,7 @@ func findLaws() []law {
 	return []law{
 		{"find: each field restricts, pages are complete, counts agree", lawFind},
 		{"get: many are those that exist, each as by itself", lawGetMany},
+		{"find: what is in revocation is found by that alone, and summed up", lawRevoking},
 		{"find: a prefix is a prefix of the id, nothing more", lawPrefix},
 		{"find: a query that selects nothing in particular is refused", lawUnselective},
 		{"children: the next elements of what has not ended", lawChildren},
@@ -33,6 +35,8 @@ func lawFind(t T, s *subject) {
 			all = append(all, s.begin(t, path, edit))
 		case 1, 2:
 			all = append(all, s.active(t, path, edit))
+		case 3:
+			all = append(all, s.revoking(t, path, i%2 == 0, edit))
 		default:
 			all = append(all, s.ended(t, path, edit))
 		}
@@ -107,7 +111,15 @@ func queries(before int64) (all []store.Query) {
 		{Account: "a1", MountID: "m1"},
 		{Target: "t2", Token: "k3", Prefix: "y/"},
 	}
-	states := [][]lease.State{nil, {lease.Active}, {lease.Intent, lease.Active}, {lease.Revoked}, {lease.Revoked, lease.Intent}}
+	states := [][]lease.State{
+		nil,
+		{lease.Active},
+		{lease.Intent, lease.Active},
+		{lease.Revoked},
+		{lease.Revoked, lease.Intent},
+		{lease.Revoking},
+		{lease.Revoking, lease.Active},
+	}
 	for _, q := range selectors {
 		for _, q.States = range states {
 			for _, q.Before = range []int64{0, before} {
@@ -116,8 +128,53 @@ func queries(before int64) (all []store.Query) {
 		}
 		q.States, q.Before, q.Kind = nil, 0, lease.Token
 		all = append(all, q)
+		q.States, q.Kind, q.Parked = []lease.State{lease.Revoking}, "", true
+		all = append(all, q)
 	}
-	return all
+	revoking := []lease.State{lease.Revoking}
+	return append(all, store.Query{States: revoking}, store.Query{States: revoking, Parked: true, Before: before})
+}
+
+// revoking is a lease whose revocation has failed once.
+func (s *subject) revoking(t T, path string, parked bool, edit ...func(*lease.Lease)) lease.Lease {
+	t.Helper()
+	l := s.active(t, path, edit...)
+	l = s.must(t, s.change(l.ID, l.Version, lease.Revoke{}))
+	return s.must(t, s.change(l.ID, l.Version, lease.Progress{Failed: true, Error: "no", Parked: parked, After: time.Minute}))
+}
+
+func lawRevoking(t T, s *subject) {
+	var all []lease.Lease
+	for i := range 12 {
+		s.clock.Advance(time.Second)
+		all = append(all, s.revoking(t, "x/creds/a", i%3 == 0, func(l *lease.Lease) {
+			l.MountID, l.Target = []string{"m1", "m2"}[i%2], []string{"t1", "t2", ""}[i%3]
+		}))
+	}
+	s.active(t, "x/creds/a")
+	s.begin(t, "x/creds/a")
+	s.ended(t, "x/creds/a")
+	token := s.token(t, term)
+	all = append(all, s.must(t, s.change(token.ID, token.Version, lease.Revoke{})))
+	check := func() {
+		t.Helper()
+		got, err := s.Revoking(t.Context())
+		if want := sumUp(all); err != nil || !slices.Equal(got, want) {
+			t.Errorf("in revocation are\n%+v, want\n%+v (%v)", got, want, err)
+		}
+	}
+	check()
+	// Out of it, parked or not, and no more parked.
+	all = all[2:]
+	for _, l := range s.find(t, store.Query{States: []lease.State{lease.Revoking}}) {
+		switch {
+		case !slices.ContainsFunc(all, func(o lease.Lease) bool { return o.ID == l.ID }):
+			s.must(t, s.change(l.ID, l.Version, lease.Finish{To: lease.Revoked}))
+		case l.ID == all[1].ID:
+			all[1] = s.must(t, s.change(l.ID, l.Version, lease.Progress{Failed: true, After: time.Minute}))
+		}
+	}
+	check()
 }
 
 func lawPrefix(t T, s *subject) {

@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/curfew-project/curfew/shared/lease"
@@ -18,6 +20,7 @@ func quotaLaws() []law {
 		{"E a quota holds for the items of one call and over a race", lawQuotaRace},
 		{"E a quota that was edited or deleted holds from then on", lawQuotaEdited},
 		{"E living leases are counted by path", lawLiving},
+		{"E a recount finds counts that are wrong, and mends each once", lawMiscounts},
 		{"A7 a quota does not keep a lease from being restored", lawQuotaRestore},
 	}
 }
@@ -205,6 +208,59 @@ func (s *subject) living(t T, path string, want int64) {
 	t.Helper()
 	if n, err := s.Living(t.Context(), path); err != nil || n != want {
 		t.Errorf("below %q live %d (%v), want %d", path, n, err, want)
+	}
+}
+
+// lawMiscounts: what is kept is what lives, whatever happened; what was mended
+// wrongly is found, and mended.
+func lawMiscounts(t T, s *subject) {
+	walk := func() []store.Miscount {
+		t.Helper()
+		found, err := s.Miscounts(t.Context(), func(context.Context) error { return nil })
+		if err != nil {
+			t.Fatalf("Miscounts: %v", err)
+		}
+		return found
+	}
+	s.begin(t, "database/creds/a")
+	s.active(t, "database/creds/b")
+	s.revoking(t, "database/creds/b", true)
+	s.ended(t, "database/creds/a")
+	s.token(t, term)
+	s.token(t, 0)
+	if found := walk(); len(found) > 0 {
+		t.Errorf("counts are wrong: %+v", found)
+	}
+	e := s.put(t, store.KindSystem, "recount")
+	mend := func(found ...store.Miscount) {
+		t.Helper()
+		put, err := s.Write(t.Context(), store.Write{Puts: []store.Entry{e}, Mends: found})
+		if err != nil {
+			t.Fatalf("Write: %v", err)
+		}
+		stale := e
+		e = put[0]
+		if _, err := s.Write(t.Context(), store.Write{Puts: []store.Entry{stale}, Mends: found}); !errors.Is(err, store.ErrRevision) {
+			t.Errorf("mended twice: %v", err)
+		}
+	}
+	mend(store.Miscount{Path: "database/", Kept: 3, Living: 1}, store.Miscount{Path: "gone/", Living: 2}, store.Miscount{Path: "database/creds/b/", Kept: 2, Living: 7})
+	s.living(t, "database/", 1)
+	s.living(t, "gone/", 2)
+	found := walk()
+	want := []store.Miscount{
+		{Path: "database/", Kept: 1, Living: 3}, {Path: "database/creds/b/", Kept: 7, Living: 2}, {Path: "gone/", Kept: 2, Living: 0},
+	}
+	if !slices.Equal(found, want) {
+		t.Errorf("counts differ by %+v, want %+v", found, want)
+	}
+	// What changes between the walk and the mending counts as ever.
+	s.begin(t, "database/creds/b")
+	mend(found...)
+	s.living(t, "database/", 4)
+	s.living(t, "database/creds/b/", 3)
+	if found := walk(); len(found) > 0 {
+		t.Errorf("counts are still wrong: %+v", found)
 	}
 }
 
