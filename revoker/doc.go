@@ -38,6 +38,7 @@
 //	ghosts     sessions without an account (C2)
 //	rotations  passwords of static roles that are due (package rotate)
 //	prune      leases that ended long ago
+//	recount    counts of living leases that are wrong (quotas)
 //
 // # What can fail
 //

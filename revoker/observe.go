@@ -20,6 +20,15 @@ type Observer interface {
 	// Compared is told what each look at index and store found; what was missing
 	// was offered again. Processes that share an index find the same.
 	Compared(d Drift)
+	// Lapsed is told how many leases were in claims that ran out: whoever had them
+	// died or was too slow.
+	Lapsed(leases int)
+	// Stray is told of each account without a lease that this process found and
+	// put into revocation.
+	Stray(t engine.Target)
+	// Recounted is told of each comparison of the counts of living leases with the
+	// leases, and for how many paths the count was wrong and is mended.
+	Recounted(paths int)
 	// Rotated is told of each rotation of a static role that this process did, or
 	// that failed with err.
 	Rotated(r engine.Rotation, err error)
@@ -44,6 +53,15 @@ func (Nop) Failed(*lease.Lease) {}
 
 // Compared implements [Observer].
 func (Nop) Compared(Drift) {}
+
+// Lapsed implements [Observer].
+func (Nop) Lapsed(int) {}
+
+// Stray implements [Observer].
+func (Nop) Stray(engine.Target) {}
+
+// Recounted implements [Observer].
+func (Nop) Recounted(int) {}
 
 // Rotated implements [Observer].
 func (Nop) Rotated(engine.Rotation, error) {}

@@ -15,6 +15,7 @@ import (
 
 // notes are what an observer was told.
 type notes struct {
+	revoker.Nop
 	mu     sync.Mutex
 	ended  map[lease.ID][]lease.Lease
 	failed map[lease.ID][]lease.Lease

@@ -68,6 +68,7 @@ type Config struct {
 	RotateEvery time.Duration // between looks for passwords that are due; 5 s
 	SweepEvery  time.Duration // barriers, mounts, claims; 1 s
 	KeepEnded   time.Duration // leases that ended; 24 h
+	Recount     time.Duration // between comparisons of the counts of living leases that nobody asks for; 24 h
 	KeepBarrier time.Duration // operations on prefixes after they have ended, longer than any creation's grace; 1 h
 	// Paused switches the claimer off: nothing is revoked. For the test that
 	// shows that the demonstration fails without a revoker.
@@ -95,6 +96,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	cfg.GhostEvery = cmp.Or(cfg.GhostEvery, 10*time.Second)
 	cfg.SweepEvery = cmp.Or(cfg.SweepEvery, time.Second)
 	cfg.KeepEnded = cmp.Or(cfg.KeepEnded, 24*time.Hour)
+	cfg.Recount = cmp.Or(cfg.Recount, 24*time.Hour)
 	cfg.KeepBarrier = cmp.Or(cfg.KeepBarrier, time.Hour)
 
 	now := store.NewEstimate(d.Store, d.Clock)
@@ -125,7 +127,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	worker := work.New(watched{d.Store, cfg.Observer}, revokers, now, d.Log)
 	r.claimer = claim.New(worker, recall, now, d.Clock, d.Log,
 		claim.Config{Batch: cfg.Batch, Flights: cfg.Flights, Hold: cfg.Hold}, indexes...)
-	icfg := index.Config{Window: cfg.Window, Ahead: cfg.Ahead, Every: cfg.Overdue}
+	icfg := index.Config{Window: cfg.Window, Ahead: cfg.Ahead, Every: cfg.Overdue, Urged: r.claimer.Urge}
 	upcoming := index.NewUpcoming(d.Store, now, feed, icfg)
 	r.indexer = index.NewIndexer(d.Stream, d.Store, now, feed, recall, "indexer-"+cfg.Name, icfg)
 
@@ -135,21 +137,24 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 		upcoming,
 		r.overdue(now, feed, nudge, cfg, icfg),
 		&sweep.Barriers{Store: d.Store, Time: now, Keep: cfg.KeepBarrier, Every: cfg.SweepEvery},
-		&sweep.Mounts{Store: d.Store, Every: cfg.SweepEvery, Disabled: disabled(byType)},
+		&sweep.Mounts{Store: d.Store, Time: now, Keep: cfg.KeepBarrier, Every: cfg.SweepEvery, Disabled: disabled(byType)},
 		&sweep.Strays{
 			Store: d.Store, Engines: sweepers, Time: now, Clock: d.Clock, Log: d.Log,
-			Every: cfg.StrayEvery, Run: lease.RandomBase62(16), Now: strays,
+			Every: cfg.StrayEvery, Run: lease.RandomBase62(16), Now: strays, Told: cfg.Observer.Stray,
 		},
 		&sweep.Owners{Store: d.Store, Engines: sweepers, Every: 10 * time.Minute},
 		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery, Changed: strays.Set},
 		&sweep.Prune{Store: d.Store, Time: now, Keep: cfg.KeepEnded, Every: time.Minute},
+		&sweep.Recount{
+			Store: d.Store, Time: now, Clock: d.Clock, Log: d.Log, Every: cfg.Recount, Look: 10 * time.Second, Told: cfg.Observer.Recounted,
+		},
 	}
 	if x, ok := d.Index.(index.Compared); ok {
 		told := func(d index.Difference) { cfg.Observer.Compared(Drift(d)) }
 		steps = append(steps, index.NewDrift(d.Store, x, now, feed, upcoming, told, icfg))
 	}
 	for i, x := range indexes {
-		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery, Own: i > 0})
+		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery, Own: i > 0, Told: cfg.Observer.Lapsed})
 	}
 	r.rotate = rotate.New(rotate.Deps{
 		Store: d.Store, Engines: rotators, Time: now, Clock: d.Clock, Log: d.Log, Told: cfg.Observer.Rotated,

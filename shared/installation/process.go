@@ -17,7 +17,7 @@ const processPrefix = "process/"
 const Forgotten = time.Hour
 
 // Process is what a running program says of itself now and then. It is for
-// people: nothing is decided by it.
+// people: nothing is decided by it but when to look at something again.
 type Process struct {
 	Name    string    `json:"name"` // unique in the installation
 	Program string    `json:"program"`

@@ -19,7 +19,8 @@ const (
 	WithdrawnPrefix = "prefix"
 )
 
-// Covers reports whether the barrier takes a lease that was begun at position.
+// Covers reports whether a raised barrier takes a lease that was begun at
+// position.
 func (b Barrier) Covers(id lease.ID, position int64) bool {
 	return position < b.Position && strings.HasPrefix(string(id), b.Prefix)
 }

@@ -24,10 +24,13 @@ const (
 	// KindStaticAccount keeps two static roles from one account.
 	KindStaticAccount Kind = "static_account" // key: system id + "/" + account; ID: the static role's
 
-	KindBarrier  Kind = "barrier"  // key: operation id; made by Raise only
-	KindPolicy   Kind = "policy"   // key: name
-	KindPassword Kind = "password" // key: name of a password policy
-	KindSystem   Kind = "system"   // installation, naming keys, …: key is the name
+	KindBarrier Kind = "barrier" // key: operation id; made by Raise only
+	// KindDisabling is how far the disabling of a mount has come: a Barrier with
+	// a MountID, which withdraws nothing by itself. Key: operation id.
+	KindDisabling Kind = "disabling"
+	KindPolicy    Kind = "policy"   // key: name
+	KindPassword  Kind = "password" // key: name of a password policy
+	KindSystem    Kind = "system"   // installation, naming keys, …: key is the name
 
 	KindAudit Kind = "audit" // key: path of an audit device, with trailing slash; see package device
 
@@ -81,12 +84,15 @@ type Entries interface {
 
 // Barrier withdraws what was begun under a prefix before it (A4).
 type Barrier struct {
-	Operation string      `json:"operation"` // unique id
-	Prefix    string      `json:"prefix"`    // of lease ids; ends in a slash
-	Position  int64       `json:"position"`  // leases with a lower one are taken
-	By        lease.Actor `json:"by"`
-	Reason    string      `json:"reason"`
-	RaisedAt  time.Time   `json:"raised_at"`
+	Operation string `json:"operation"` // unique id
+	Prefix    string `json:"prefix"`    // of lease ids; ends in a slash
+	// MountID is set in an entry of KindDisabling: its leases are those of this
+	// incarnation, whenever they began.
+	MountID  string      `json:"mount_id,omitempty"`
+	Position int64       `json:"position"` // leases with a lower one are taken
+	By       lease.Actor `json:"by"`
+	Reason   string      `json:"reason"`
+	RaisedAt time.Time   `json:"raised_at"`
 	// Force: what does not end in a while is abandoned.
 	Force bool `json:"force,omitempty"`
 	// Listed: all its leases have been put into revoking.
@@ -97,6 +103,14 @@ type Barrier struct {
 	Abandoned int64 `json:"abandoned,omitempty"`
 	// FinishedAt is when a sweep saw that all of them have ended.
 	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+// Takes selects the leases of the operation.
+func (b Barrier) Takes() Query {
+	if b.MountID != "" {
+		return Query{MountID: b.MountID}
+	}
+	return Query{Prefix: b.Prefix, Before: b.Position}
 }
 
 // Check refuses a barrier that cannot be raised.

@@ -107,7 +107,7 @@ func (d *Desk) own(ctx context.Context, r *request.Request) (bool, error) {
 		return true, nil
 	case verb == "operations" && r.Operation == engine.Read:
 		return d.began(ctx, r, id)
-	case r.Operation != engine.Write, verb != "lookup" && verb != "renew" && verb != "revoke":
+	case r.Operation != engine.Write, verb != "lookup" && verb != "renew" && verb != "revoke" && verb != "retry":
 		return false, nil
 	}
 	// As the handlers read it, so that what is checked is what is done.
@@ -141,7 +141,7 @@ func leaseVerb(path string) (verb, rest string) {
 
 // began reports whether the caller's token began an operation on leases.
 func (d *Desk) began(ctx context.Context, r *request.Request, id string) (bool, error) {
-	e, err := d.store.Entry(ctx, store.KindBarrier, id)
+	e, err := leases.Operation(ctx, d.store, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}

@@ -12,7 +12,7 @@ func protected(op engine.Operation, path string) bool {
 	switch path {
 	case "auth/token/accessors", "auth/token/revoke-orphan",
 		"sys/audit", "sys/auth", "sys/remount", "sys/rotate", "sys/seal", "sys/installation/confirm",
-		"sys/leases", "sys/leases/operations":
+		"sys/leases", "sys/leases/operations", "sys/leases/recount":
 		return true
 	case "sys/leases/lookup":
 		return op == engine.List
@@ -20,6 +20,7 @@ func protected(op engine.Operation, path string) bool {
 	for _, prefix := range []string{
 		"sys/audit/", "sys/auth/", "sys/mounts/auth/", "sys/config/",
 		"sys/leases/lookup/", "sys/leases/revoke-prefix/", "sys/leases/revoke-force/",
+		"sys/leases/retry-prefix/", "sys/leases/retry-connection/", "sys/leases/abandon/",
 		// They tell whose leases there are, as a list of leases does.
 		"sys/leases/preview/", "sys/leases/operations/",
 		"sys/revoke-prefix/", "sys/revoke-force/",

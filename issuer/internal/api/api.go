@@ -148,7 +148,12 @@ func revocation(op engine.Operation, path string) bool {
 	if !ok {
 		below, ok = strings.CutPrefix(path, "sys/") // the older names
 	}
-	return ok && (strings.HasPrefix(below, "revoke/") || strings.HasPrefix(below, "revoke-prefix/") || strings.HasPrefix(below, "revoke-force/"))
+	verb, _, _ := strings.Cut(below, "/")
+	switch verb {
+	case "revoke", "revoke-prefix", "revoke-force", "retry", "retry-prefix", "retry-connection", "abandon":
+		return ok
+	}
+	return false
 }
 
 // handlerFor is the handler of others that serves an URL's path.

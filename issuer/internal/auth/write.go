@@ -145,7 +145,7 @@ func (t *Table) Disable(ctx context.Context, r *request.Request, path string) (*
 	if key == tokenKey {
 		return nil, wire.Invalid("token credential backend cannot be disabled")
 	}
-	e, err := t.shelf.Withdraw(ctx, key, events(r, key))
+	e, err := t.shelf.Withdraw(ctx, key, nil, events(r, key))
 	if errors.Is(err, store.ErrNotFound) {
 		return wire.NoContent(), nil
 	}

@@ -24,6 +24,8 @@ type Store interface {
 	Get(ctx context.Context, id lease.ID) (lease.Lease, error)
 	GetMany(ctx context.Context, ids ...lease.ID) ([]lease.Lease, error)
 	Find(ctx context.Context, q store.Query) ([]lease.Lease, error)
+	Count(ctx context.Context, q store.Query) (int64, error)
+	Revoking(ctx context.Context) ([]store.Revoking, error)
 	Children(ctx context.Context, prefix, after string, limit int) ([]string, error)
 	store.Entries
 	Now(ctx context.Context) (time.Time, error)

@@ -14,11 +14,8 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 )
 
-// operationsPath is where operations on prefixes can be read.
-const operationsPath = "sys/leases/operations/"
-
-// location is where the operation that r begins can be read.
-func location(r *request.Request) string { return request.Root + operationsPath + r.ID }
+// kinds are what operations are entries of.
+func kinds() []store.Kind { return []store.Kind{store.KindBarrier, store.KindDisabling} }
 
 // kept is the barrier of an operation as the store has it.
 func (b *Book) kept(ctx context.Context, operation string) (store.Barrier, bool) {
@@ -27,12 +24,25 @@ func (b *Book) kept(ctx context.Context, operation string) (store.Barrier, bool)
 }
 
 func (b *Book) operation(ctx context.Context, id string) (store.Barrier, store.Entry, error) {
-	e, err := b.store.Entry(ctx, store.KindBarrier, id)
+	e, err := Operation(ctx, b.store, id)
 	if err != nil {
 		return store.Barrier{}, e, fmt.Errorf("read operation: %w", err)
 	}
 	barrier, err := store.DecodeBarrier(e.Value)
 	return barrier, e, err
+}
+
+// Operation is the entry of an operation; store.ErrNotFound where there is none.
+func Operation(ctx context.Context, s interface {
+	Entry(ctx context.Context, kind store.Kind, key string) (store.Entry, error)
+}, id string,
+) (e store.Entry, err error) {
+	for _, kind := range kinds() {
+		if e, err = s.Entry(ctx, kind, id); !errors.Is(err, store.ErrNotFound) {
+			break
+		}
+	}
+	return e, err
 }
 
 // mark changes what an operation says of itself; one that is gone has nothing
@@ -56,8 +66,8 @@ func (b *Book) mark(ctx context.Context, operation string, change func(*store.Ba
 	return nil
 }
 
-// listed marks an operation: all its leases, so many, are in revoking.
-func (b *Book) listed(ctx context.Context, operation string, total int) error {
+// Listed marks an operation: all its leases, so many, are in revoking.
+func (b *Book) Listed(ctx context.Context, operation string, total int) error {
 	return b.mark(ctx, operation, func(barrier *store.Barrier) {
 		if !barrier.Listed { // else a sweep was faster
 			barrier.Listed, barrier.Total = true, int64(total)
@@ -71,17 +81,21 @@ func (b *Book) ListOperations(ctx context.Context, r *request.Request) (*wire.An
 	if r.Limit > 0 {
 		limit = min(limit, r.Limit)
 	}
-	entries, err := b.store.List(ctx, store.KindBarrier, "", r.After, false, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list operations: %w", err)
+	var keys []string
+	for _, kind := range kinds() {
+		entries, err := b.store.List(ctx, kind, "", r.After, false, limit)
+		if err != nil {
+			return nil, fmt.Errorf("list operations: %w", err)
+		}
+		for _, e := range entries {
+			keys = append(keys, e.Key)
+		}
 	}
-	if len(entries) == 0 {
+	if len(keys) == 0 {
 		return nil, wire.Nothing()
 	}
-	keys := make([]string, len(entries))
-	for i, e := range entries {
-		keys[i] = e.Key
-	}
+	slices.Sort(keys)
+	keys = keys[:min(len(keys), limit)]
 	answer := wire.OK(map[string]any{"keys": keys})
 	if len(keys) == page {
 		answer.Warnings = []string{fmt.Sprintf("the list was cut after %d keys: go on with after=%s", page, keys[page-1])}
@@ -90,7 +104,7 @@ func (b *Book) ListOperations(ctx context.Context, r *request.Request) (*wire.An
 }
 
 // ReadOperation serves GET sys/leases/operations/<id>: how far a revocation of
-// a prefix has come (A4).
+// a prefix, or of a mount that was disabled, has come (A2, A4).
 func (b *Book) ReadOperation(ctx context.Context, _ *request.Request, id string) (*wire.Answer, error) {
 	barrier, _, err := b.operation(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -121,7 +135,10 @@ func (b *Book) ReadOperation(ctx context.Context, _ *request.Request, id string)
 }
 
 func kindOf(barrier store.Barrier) string {
-	if barrier.Force {
+	switch {
+	case barrier.MountID != "":
+		return "disable"
+	case barrier.Force:
 		return "revoke-force"
 	}
 	return "revoke-prefix"
@@ -137,7 +154,7 @@ type tally struct {
 
 func (b *Book) tally(ctx context.Context, barrier store.Barrier) (tally, error) {
 	var t tally
-	q := takenBy(barrier)
+	q := barrier.Takes()
 	q.States = open()
 	err := b.each(ctx, q, func(found []lease.Lease) error {
 		for i := range found {

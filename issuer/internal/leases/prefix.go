@@ -25,7 +25,7 @@ func (b *Book) RevokePrefix(ctx context.Context, r *request.Request, prefix stri
 	if err != nil {
 		return nil, err
 	}
-	answer := &wire.Answer{Status: http.StatusAccepted, Location: location(r)}
+	answer := &wire.Answer{Status: http.StatusAccepted, Location: r.Tracked()}
 	var also []event.Event
 	if sync {
 		answer.Status = http.StatusNoContent
@@ -99,16 +99,11 @@ func (b *Book) raise(ctx context.Context, r *request.Request, prefix string, bar
 func (b *Book) list(ctx context.Context, barrier store.Barrier) (int, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.ListWithin)
 	defer cancel()
-	taken, err := b.RevokeAll(ctx, takenBy(barrier), barrier.By, barrier.Reason)
+	taken, err := b.RevokeAll(ctx, barrier.Takes(), barrier.By, barrier.Reason)
 	if err != nil {
 		return taken, err
 	}
-	return taken, b.listed(ctx, barrier.Operation, taken)
-}
-
-// takenBy selects the leases that a barrier takes.
-func takenBy(barrier store.Barrier) store.Query {
-	return store.Query{Prefix: barrier.Prefix, Before: barrier.Position}
+	return taken, b.Listed(ctx, barrier.Operation, taken)
 }
 
 // awaitAll waits until each lease that the barrier takes has ended or an
@@ -124,7 +119,7 @@ func (b *Book) awaitAll(ctx context.Context, barrier store.Barrier, total int) e
 	})
 	switch {
 	case err != nil:
-		return b.late(err, fmt.Sprintf("%d of %d leases have not ended (see %s%s)", left.open+left.failed, total, operationsPath, barrier.Operation))
+		return b.late(err, fmt.Sprintf("%d of %d leases have not ended (see %s%s)", left.open+left.failed, total, request.OperationsPath, barrier.Operation))
 	case left.failed > 0:
 		return wire.Invalid("failed to revoke %q (%d / %d): failed to revoke entry: %s",
 			left.first.ID, left.failed, max(total, left.failed), left.first.Revocation.LastError)
@@ -158,13 +153,13 @@ func (b *Book) RevokeForce(ctx context.Context, r *request.Request, prefix strin
 	if err := b.abandon(ctx, barrier, r.Actor, reason); err != nil {
 		return nil, fmt.Errorf("abandon leases: %w", err)
 	}
-	return &wire.Answer{Status: http.StatusNoContent, Location: location(r)}, nil
+	return &wire.Answer{Status: http.StatusNoContent, Location: r.Tracked()}, nil
 }
 
 // abandon gives up what is left of an operation's secrets, and counts them. A
 // token has no target that could fail.
 func (b *Book) abandon(ctx context.Context, barrier store.Barrier, by lease.Actor, reason string) error {
-	q := takenBy(barrier)
+	q := barrier.Takes()
 	q.Kind, q.States = lease.Secret, []lease.State{lease.Revoking}
 	return b.each(ctx, q, func(found []lease.Lease) error {
 		items := make([]store.Transition, len(found))
@@ -192,32 +187,42 @@ func (b *Book) markAbandoned(ctx context.Context, gone []lease.Lease) error {
 		return nil
 	}
 	var errs error
-	for after := ""; ; {
-		entries, err := b.store.List(ctx, store.KindBarrier, "", after, false, page)
-		if err != nil {
-			return errors.Join(errs, fmt.Errorf("list operations: %w", err))
-		}
-		for _, e := range entries {
-			after = e.Key
-			barrier, err := store.DecodeBarrier(e.Value)
+	for _, kind := range kinds() {
+		for after, more := "", true; more; {
+			entries, err := b.store.List(ctx, kind, "", after, false, page)
 			if err != nil {
-				errs = errors.Join(errs, err)
-				continue
+				return errors.Join(errs, fmt.Errorf("list operations: %w", err))
 			}
-			var n int64
-			for _, l := range gone {
-				if barrier.FinishedAt.IsZero() && barrier.Covers(l.ID, l.Position) {
-					n++
-				}
+			for _, e := range entries {
+				after = e.Key
+				errs = errors.Join(errs, b.countAbandoned(ctx, e, gone))
 			}
-			if n > 0 {
-				errs = errors.Join(errs, b.mark(ctx, barrier.Operation, func(o *store.Barrier) { o.Abandoned += n }))
-			}
-		}
-		if len(entries) < page {
-			return errs
+			more = len(entries) == page
 		}
 	}
+	return errs
+}
+
+// countAbandoned counts leases that were given up in one operation.
+func (b *Book) countAbandoned(ctx context.Context, e store.Entry, gone []lease.Lease) error {
+	barrier, err := store.DecodeBarrier(e.Value)
+	if err != nil {
+		return err
+	}
+	var n int64
+	for _, l := range gone {
+		takes := barrier.Covers(l.ID, l.Position)
+		if barrier.MountID != "" {
+			takes = barrier.MountID == l.MountID
+		}
+		if barrier.FinishedAt.IsZero() && takes {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return b.mark(ctx, barrier.Operation, func(o *store.Barrier) { o.Abandoned += n })
 }
 
 // chance waits until nothing is open any more, for a while: an account that

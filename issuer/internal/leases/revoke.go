@@ -56,7 +56,7 @@ func (b *Book) Revoke(ctx context.Context, r *request.Request, inPath string) (*
 func (b *Book) begin(ctx context.Context, id lease.ID, by lease.Actor, reason string, also ...event.Event) (lease.Lease, bool, error) {
 	out := b.apply(ctx, change(id, by, reason, lease.Revoke{If: lease.Always}, also...))
 	if errors.Is(out.Err, lease.ErrOver) && out.Lease.State == lease.Revoking && out.Lease.Revocation.Attempts > 0 {
-		out = b.apply(ctx, change(id, by, "tried again by request", lease.Retry{}, also...))
+		out = b.apply(ctx, change(id, by, againByRequest, lease.Retry{}, also...))
 	}
 	switch {
 	case out.Err == nil:
@@ -171,7 +171,7 @@ func (b *Book) RevokeAll(ctx context.Context, q store.Query, by lease.Actor, rea
 			if l.State == lease.Revoking {
 				// One under way is left alone; one that waits is made due.
 				if l.Revocation.Attempts > 0 {
-					items = append(items, change(l.ID, by, "tried again by request", lease.Retry{}))
+					items = append(items, change(l.ID, by, againByRequest, lease.Retry{}))
 				}
 				continue
 			}

@@ -165,11 +165,20 @@ func (h *Shelf) Edit(ctx context.Context, edit func(context.Context) (e store.En
 }
 
 // Withdraw hides an entry, so that nothing new begins under it (A3). store.ErrNotFound
-// where there is none, or another request was faster.
-func (h *Shelf) Withdraw(ctx context.Context, key string, events func() []event.Event) (store.Entry, error) {
+// where there is none, or another request was faster. What also makes of the
+// entry shares the commit; it may be nil.
+func (h *Shelf) Withdraw(
+	ctx context.Context, key string, also func(store.Entry) ([]store.Entry, error), events func() []event.Event,
+) (store.Entry, error) {
 	e, err := h.Store.Entry(ctx, h.Kind, key)
+	var puts []store.Entry
+	if err == nil && also != nil {
+		puts, err = also(e)
+	}
 	if err == nil {
-		_, err = h.Store.Write(ctx, store.Write{Withdrawals: []store.Ref{{Kind: h.Kind, ID: e.ID}}, Events: events()})
+		_, err = h.Store.Write(ctx, store.Write{
+			Withdrawals: []store.Ref{{Kind: h.Kind, ID: e.ID}}, Puts: puts, Events: events(),
+		})
 	}
 	if err != nil {
 		return e, fmt.Errorf("disable %s: %w", h.Noun, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -23,17 +24,32 @@ type Config struct {
 	Version string          // of the program, shown as that of its engines
 }
 
+// Store is what a [Table] needs of the store.
+type Store interface {
+	mount.Store
+	Now(ctx context.Context) (time.Time, error)
+}
+
+// Revoker begins the revocation of what a mount issued, and keeps how far it has
+// come.
+type Revoker interface {
+	mount.Revoker
+	// Listed marks an operation: all its leases, so many, are in revoking.
+	Listed(ctx context.Context, operation string, total int) error
+}
+
 // Table is all mounts.
 type Table struct {
+	store   Store
 	shelf   mount.Shelf
-	revoker mount.Revoker
+	revoker Revoker
 	log     zerolog.Logger
 	cfg     Config
 }
 
 // New returns the table.
-func New(s mount.Store, r mount.Revoker, log zerolog.Logger, cfg Config) *Table {
-	return &Table{shelf: mount.Shelf{Store: s, Kind: store.KindMount, Table: "mount-table", Noun: "mount"}, revoker: r, log: log, cfg: cfg}
+func New(s Store, r Revoker, log zerolog.Logger, cfg Config) *Table {
+	return &Table{store: s, shelf: mount.Shelf{Store: s, Kind: store.KindMount, Table: "mount-table", Noun: "mount"}, revoker: r, log: log, cfg: cfg}
 }
 
 // Mount is one mount.

@@ -3,6 +3,7 @@ package mounts
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -108,13 +109,24 @@ func (*Table) RemountStatus(context.Context, *request.Request, string) (*wire.An
 }
 
 // Disable serves DELETE sys/mounts/<path>. No mount there is as good as
-// disabled.
+// disabled. How far it has come can be read as an operation, which shares the
+// commit of the withdrawal (A2).
 func (t *Table) Disable(ctx context.Context, r *request.Request, path string) (*wire.Answer, error) {
 	key := mount.Key(path)
 	if reserved(key) {
 		return nil, wire.Invalid("cannot unmount %q: it is the server's own", key)
 	}
-	e, err := t.shelf.Withdraw(ctx, key, events(r, key))
+	now, err := t.store.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("disable mount: %w", err)
+	}
+	operation := func(e store.Entry) ([]store.Entry, error) {
+		value, err := store.Barrier{
+			Operation: r.ID, Prefix: key, MountID: e.ID, By: r.Actor, Reason: disabledReason, RaisedAt: now,
+		}.Encode()
+		return []store.Entry{{Kind: store.KindDisabling, Key: r.ID, Value: value}}, err
+	}
+	e, err := t.shelf.Withdraw(ctx, key, operation, events(r, key))
 	if errors.Is(err, store.ErrNotFound) {
 		return wire.NoContent(), nil
 	}
@@ -122,15 +134,23 @@ func (t *Table) Disable(ctx context.Context, r *request.Request, path string) (*
 		return nil, err
 	}
 	t.revoke(ctx, e.ID, r)
-	return wire.Done(), nil
+	answer := wire.Done()
+	answer.Location = r.Tracked()
+	return answer, nil
 }
+
+const disabledReason = "mount was disabled"
 
 // revoke begins to revoke what the mount issued. The withdrawal is committed:
 // the listing that starts here sees every intent that began before it (A3).
 func (t *Table) revoke(ctx context.Context, id string, r *request.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeWithin)
 	defer cancel()
-	if _, err := t.revoker.RevokeAll(ctx, store.Query{MountID: id}, r.Actor, "mount was disabled"); err != nil {
+	taken, err := t.revoker.RevokeAll(ctx, store.Query{MountID: id}, r.Actor, disabledReason)
+	if err == nil {
+		err = t.revoker.Listed(ctx, r.ID, taken)
+	}
+	if err != nil {
 		t.log.Warn().Err(err).Str("request_id", r.ID).Str("mount_id", id).Msg("leases of a disabled mount are left to the sweep")
 	}
 }

@@ -234,3 +234,9 @@ func some(names []string) []string {
 	}
 	return names
 }
+
+// OperationsPath is where operations on many leases can be read.
+const OperationsPath = "sys/leases/operations/"
+
+// Tracked is where the operation that the request begins can be read.
+func (r *Request) Tracked() string { return Root + OperationsPath + r.ID }

@@ -131,6 +131,17 @@ func (c *Claimer) Nudge() {
 	}
 }
 
+// Urge lets a target that was down be probed at once: a person says that it may
+// answer again.
+func (c *Claimer) Urge(target string) {
+	c.mu.Lock()
+	if t := c.targets[target]; t != nil {
+		t.until = time.Time{}
+	}
+	c.mu.Unlock()
+	c.Nudge()
+}
+
 // Wait returns when no flight is in the air.
 func (c *Claimer) Wait() { c.flights.Wait() }
 

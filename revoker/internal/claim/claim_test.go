@@ -26,6 +26,7 @@ import (
 type world struct {
 	*testing.T
 	index *memory.Index
+	urge  func(target string) // the claimer's
 	start time.Time
 	do    func(target string, members []expiry.Member) (work.Result, error)
 	// early: logins are closed at once, and what takes its time comes after.
@@ -117,6 +118,7 @@ func bubble(t *testing.T, cfg claim.Config, f func(w *world), before ...expiry.I
 		w := &world{T: t, index: memory.New(), start: time.Now()}
 		estimate := store.NewEstimate(storetest.NewFake(clock.System{}), clock.System{})
 		c := claim.New(w, w, estimate, clock.System{}, zerolog.Nop(), cfg, append(before, w.index)...)
+		w.urge = c.Urge
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = step.New(clock.System{}, zerolog.Nop(), step.Config{}, c.Steps()...).Run(ctx) })
@@ -178,6 +180,25 @@ func TestProbe(t *testing.T) {
 		}
 		if len(w.recalled) != 1 || w.recalled[0] != "afalse" {
 			t.Errorf("recalled: %v", w.recalled)
+		}
+	})
+}
+
+// C8: who wants another try is not kept waiting by what is known of the target.
+func TestUrge(t *testing.T) {
+	bubble(t, claim.Config{MinProbe: time.Minute}, func(w *world) {
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			return work.Result{Later: later(members, 0), Down: true}, nil
+		}
+		w.offer("a", 1)
+		time.Sleep(time.Second)
+		for want := 1; want < 5; want++ {
+			if n := len(w.of("a")); n != want {
+				t.Fatalf("%d flights after %d requests", n, want-1)
+			}
+			w.urge("unknown")
+			w.urge("a")
+			time.Sleep(time.Second)
 		}
 	})
 }

@@ -23,6 +23,9 @@ type Config struct {
 	Every  time.Duration // between looks at the store; 1 s
 	Page   int           // rows of one read; 1000
 	Pages  int           // reads of one run; 8
+	// Urged, which may be nil, hears of targets on which a person wants another
+	// try now.
+	Urged func(target string)
 }
 
 func (c Config) withDefaults() Config {

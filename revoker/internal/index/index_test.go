@@ -47,6 +47,7 @@ type world struct {
 	index   *memory.Index
 	nudges  int
 	indexer *index.Indexer
+	urged   []string
 }
 
 func bubble(t *testing.T, f func(w *world)) {
@@ -57,7 +58,9 @@ func bubble(t *testing.T, f func(w *world)) {
 		w.store = storetest.NewFaulty(w.fake)
 		now := store.NewEstimate(w.fake, clock.System{})
 		feed := index.NewFeeder(w.index, func() { w.nudges++ })
-		w.indexer = index.NewIndexer(w.stream, w.store, now, feed, index.NewRecaller(w.store, now, feed), "test", index.Config{})
+		w.indexer = index.NewIndexer(w.stream, w.store, now, feed, index.NewRecaller(w.store, now, feed), "test", index.Config{
+			Urged: func(target string) { w.urged = append(w.urged, target) },
+		})
 		f(w)
 	})
 }
@@ -344,6 +347,29 @@ func TestClockGoesBack(t *testing.T) {
 			if err != nil || len(claim.Members) != 1 {
 				t.Errorf("%s was not found, %v", target, err)
 			}
+		}
+	})
+}
+
+// C8: a retry that a person asked for is claimable at once, whatever its target
+// was last heard to do.
+func TestRetryByRequest(t *testing.T) {
+	bubble(t, func(w *world) {
+		l := w.issue("a", time.Hour)
+		w.change(l.ID, lease.Revoke{})
+		l = w.change(l.ID, lease.Progress{Failed: true, Parked: true, Error: "no", After: 15 * time.Minute})
+		failed := events(l)[0]
+		after := w.change(l.ID, lease.Retry{})
+		again := event.Of(&l, &after, &lease.Change{ID: l.ID, Do: lease.Retry{}, By: lease.Actor{Name: "accessor", RequestID: "r"}}, time.Now())
+		w.stream.batches = [][]event.Event{{failed}, {again, again}}
+		if err := w.run(); err != nil || len(w.urged) != 0 {
+			w.Fatalf("a failure urges %v, %v", w.urged, err)
+		}
+		if err := w.run(); err != nil || len(w.urged) != 1 || w.urged[0] != "a" {
+			w.Errorf("urged %v, %v", w.urged, err)
+		}
+		if got := w.claim("a"); len(got) != 1 {
+			w.Errorf("claimable are %v", got)
 		}
 	})
 }

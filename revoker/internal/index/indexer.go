@@ -61,6 +61,7 @@ func (x *Indexer) Do(ctx context.Context) (time.Duration, error) {
 	if err := x.feed.offer(ctx, x.members(ctx, events, now)); err != nil {
 		return 0, err
 	}
+	x.urge(events)
 	if err := x.consumer.Ack(ctx); err != nil {
 		return 0, fmt.Errorf("acknowledge events: %w", err)
 	}
@@ -126,6 +127,22 @@ func (x *Indexer) latest(events []event.Event) []*event.Data {
 		}
 	}
 	return slices.DeleteFunc(out, func(d *event.Data) bool { return d.State.Final() })
+}
+
+// urge tells of the targets on which a request made a revocation due. The
+// pipeline's own steps come with the same type: a look too many does no harm.
+func (x *Indexer) urge(events []event.Event) {
+	if x.cfg.Urged == nil {
+		return
+	}
+	said := map[string]bool{}
+	for i := range events {
+		d := &events[i].Data
+		if events[i].Type == event.LeaseProgress && d.Actor.RequestID != "" && !said[d.Target] {
+			said[d.Target] = true
+			x.cfg.Urged(d.Target)
+		}
+	}
 }
 
 // due is when a lease falls due, as far as an event tells.

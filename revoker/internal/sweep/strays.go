@@ -42,6 +42,8 @@ type Strays struct {
 	Run string
 	// Now wakes the sweep before its time.
 	Now step.Signal
+	// Told, which may be nil, hears of each stray that is put into the pipeline.
+	Told func(engine.Target)
 
 	mu   sync.Mutex
 	held map[string]time.Time // local: since when a target has been our own
@@ -203,6 +205,9 @@ func (s *Strays) open(ctx context.Context, p *place, a engine.Account) error {
 		return fmt.Errorf("open a lease for stray account %q: %w", a.Name, o.Err)
 	}
 	s.Log.Warn().Str("account", a.Name).Str("target", p.ID).Str("lease", string(id)).Msg("stray account found")
+	if s.Told != nil {
+		s.Told(p.Target)
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@
 //	Owners    what is kept of targets that are gone
 //	Ghosts    sessions without an account (C2)
 //	Prune     leases that ended long ago
+//	Recount   counts of living leases that are wrong
 //
 // Only Strays judges by what the store does not have, so only Strays asks whether
 // the store may be believed: while the store is suspended it rests; while the
@@ -38,6 +39,8 @@ type Lapse struct {
 	Every time.Duration
 	// Own: Index is the process's own, beside the one that is shared.
 	Own bool
+	// Told, which may be nil, hears how many leases were in claims that ran out.
+	Told func(leases int)
 }
 
 // Name implements [step.Step].
@@ -54,8 +57,12 @@ func (s *Lapse) Do(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := s.Index.Lapse(ctx, now); err != nil {
+	n, err := s.Index.Lapse(ctx, now)
+	if err != nil {
 		return 0, fmt.Errorf("return lapsed claims: %w", err)
+	}
+	if n > 0 && s.Told != nil {
+		s.Told(n)
 	}
 	return s.Every, nil
 }
@@ -174,77 +181,32 @@ func (s *Barriers) one(ctx context.Context, e store.Entry, now time.Time) error 
 // list does what the caller of b left undone, and counts what it found: also
 // what has ended since, which the caller had begun.
 func (s *Barriers) list(ctx context.Context, b *store.Barrier) error {
-	q := store.Query{Prefix: b.Prefix, Before: b.Position}
+	q := b.Takes()
 	if err := withdraw.All(ctx, s.Store, q, b.By, b.Reason); err != nil {
 		return err
 	}
-	b.Listed, b.Total = true, 0
+	total, err := count(ctx, s.Store, *b)
+	b.Listed, b.Total = err == nil, total
+	return err
+}
+
+// count is how many leases an operation has taken: those that have not ended, or
+// have since it began.
+func count(ctx context.Context, s store.Leases, b store.Barrier) (total int64, err error) {
+	q := b.Takes()
 	for q.Limit = page; ; {
-		found, err := s.Store.Find(ctx, q)
+		found, err := s.Find(ctx, q)
 		if err != nil {
-			return fmt.Errorf("count the leases of barrier %s: %w", b.Operation, err)
+			return 0, fmt.Errorf("count the leases of operation %s: %w", b.Operation, err)
 		}
 		for _, l := range found {
 			if !l.State.Final() || !l.Revocation.EndedAt.Before(b.RaisedAt) {
-				b.Total++
+				total++
 			}
 		}
 		if len(found) < page {
-			return nil
+			return total, nil
 		}
 		q.After = found[len(found)-1].ID
 	}
-}
-
-// Mounts ends mounts that were withdrawn: revokes their leases, and deletes the
-// mount when none is left.
-type Mounts struct {
-	Store Store
-	// Disabled tells the mount's engine that the last lease has ended.
-	Disabled func(ctx context.Context, mount store.Entry) error
-	Every    time.Duration
-}
-
-// Name implements [step.Step].
-func (s *Mounts) Name() string { return "mounts" }
-
-// Do implements [step.Step].
-func (s *Mounts) Do(ctx context.Context) (time.Duration, error) {
-	after := ""
-	var errs error
-	for {
-		mounts, err := s.Store.List(ctx, store.KindMount, "", after, true, page)
-		if err != nil {
-			return 0, errors.Join(errs, fmt.Errorf("list mounts being disabled: %w", err))
-		}
-		for _, m := range mounts {
-			errs = errors.Join(errs, s.one(ctx, m))
-			after = m.Key
-		}
-		if len(mounts) < page {
-			return s.Every, errs
-		}
-	}
-}
-
-func (s *Mounts) one(ctx context.Context, m store.Entry) error {
-	if err := withdraw.All(ctx, s.Store, store.Query{MountID: m.ID}, lease.System(lease.ActorMount), "mount was disabled"); err != nil {
-		return err
-	}
-	left, err := s.Store.Find(ctx, store.Query{
-		MountID: m.ID, States: []lease.State{lease.Intent, lease.Active, lease.Revoking}, Limit: 1,
-	})
-	if err != nil {
-		return fmt.Errorf("look for leases of a disabled mount: %w", err)
-	}
-	if len(left) > 0 {
-		return nil
-	}
-	if err := s.Disabled(ctx, m); err != nil {
-		return fmt.Errorf("clear a disabled mount: %w", err)
-	}
-	if _, err := s.Store.Write(ctx, store.Write{Deletes: []store.Ref{{Kind: store.KindMount, ID: m.ID}}}); err != nil {
-		return fmt.Errorf("delete a disabled mount: %w", err)
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/hashicorp/vault/api"
@@ -102,7 +103,12 @@ func leader(ctx context.Context, client *api.Client, status *leaderStatus) error
 }
 
 func getJSON(ctx context.Context, client *api.Client, path string, into any) error {
-	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, nil)
+	return getJSONWith(ctx, client, path, nil, into)
+}
+
+// getJSONWith is getJSON of a path with a query.
+func getJSONWith(ctx context.Context, client *api.Client, path string, query url.Values, into any) error {
+	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
 	if response != nil {
 		defer response.Body.Close()
 	}
