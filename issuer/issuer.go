@@ -58,6 +58,12 @@ type InitRequest = status.InitRequest
 // InitResult is what a client gets from it, once.
 type InitResult = status.InitResult
 
+// Observer is told what operators want to see of issuing.
+type Observer = issuing.Observer
+
+// Reasons are those that [Observer].Refused is told.
+func Reasons() []string { return issuing.Reasons() }
+
 // LockoutConfig says when an alias is locked that fails to log in.
 type LockoutConfig = auth.LockoutConfig
 
@@ -115,6 +121,8 @@ type Config struct {
 	DeniedPerSecond int
 	// CountEvery is how often such counts are committed; 10 s.
 	CountEvery time.Duration
+
+	Observer Observer // of issuing; nil: nobody
 
 	// Lockout of who fails to log in; five failures lock for 15 minutes.
 	Lockout LockoutConfig
@@ -178,7 +186,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		Clock: d.Clock, Log: d.Log, Engines: engines,
 		Tokens: registry, Policies: policies, Auth: methods, Leases: book, Recorder: recorder,
 		Mounts: table, Quotas: quotas,
-		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog, MaxLag: cfg.MaxLag}),
+		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog, MaxLag: cfg.MaxLag, Observer: cfg.Observer}),
 		Wrapping: wrapping.New(d.Store, system.Max),
 		Status:   status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
 		Passwords: passwords.New(d.Store),

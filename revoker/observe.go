@@ -29,6 +29,9 @@ type Observer interface {
 	// Recounted is told of each comparison of the counts of living leases with the
 	// leases, and for how many paths the count was wrong and is mended.
 	Recounted(paths int)
+	// RotationsDue is told at each look how many passwords of static roles should
+	// have been rotated by now.
+	RotationsDue(n int)
 	// Rotated is told of each rotation of a static role that this process did, or
 	// that failed with err.
 	Rotated(r engine.Rotation, err error)
@@ -62,6 +65,9 @@ func (Nop) Stray(engine.Target) {}
 
 // Recounted implements [Observer].
 func (Nop) Recounted(int) {}
+
+// RotationsDue implements [Observer].
+func (Nop) RotationsDue(int) {}
 
 // Rotated implements [Observer].
 func (Nop) Rotated(engine.Rotation, error) {}

@@ -157,7 +157,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 		steps = append(steps, &sweep.Lapse{Index: x, Time: now, Every: cfg.SweepEvery, Own: i > 0, Told: cfg.Observer.Lapsed})
 	}
 	r.rotate = rotate.New(rotate.Deps{
-		Store: d.Store, Engines: rotators, Time: now, Clock: d.Clock, Log: d.Log, Told: cfg.Observer.Rotated,
+		Store: d.Store, Engines: rotators, Time: now, Clock: d.Clock, Log: d.Log, Told: cfg.Observer.Rotated, Due: cfg.Observer.RotationsDue,
 	}, rotate.Config{Every: cfg.RotateEvery})
 	steps = append(steps, r.rotate)
 	if !cfg.Paused {

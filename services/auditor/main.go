@@ -10,10 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/curfew-project/curfew/auditor"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/monitor"
 	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/services/internal/relay"
 )
@@ -56,15 +55,7 @@ func role(ctx context.Context, p *program.Process) error {
 		return err
 	}
 	running.Store(a)
-	p.Monitor.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "curfew_auditor_appends", Help: "1 where this auditor is the one that appends, 0 where it stands by.",
-	}, func() float64 {
-		if a.Appends() {
-			return 1
-		}
-		return 0
-	}))
-	p.Monitor.Register(devicesOf(a))
+	p.Monitor.Register(monitor.Auditor(a))
 	p.Life.Run(ctx, "auditor", a.Run)
 	return p.Serve(ctx, &http.Server{
 		Handler:           relay.Guard(key, a.Handler()),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/curfew-project/curfew/issuer"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/monitor"
 	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/services/internal/relay"
 	"github.com/curfew-project/curfew/services/internal/version"
@@ -27,12 +28,15 @@ func main() {
 
 func role(ctx context.Context, p *program.Process) error {
 	var record reader
+	watch := monitor.Issuer(p.Config.Limits.Backlog, func() bool { return len(p.Install.Guard()) > 0 })
+	p.Monitor.Register(watch)
 	api, err := issuer.New(issuer.Deps{
 		Store: p.Store, Engines: p.Engines(), Seal: p.Install, Keys: p.Install, Sealer: p.Install, Clock: p.Clock, Log: p.Part("issuer"),
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: p.Config.TTL.Default, MaxTTL: p.Config.TTL.Max,
 		MaxBacklog: p.Config.Limits.Backlog, MaxLag: p.Config.Limits.Lag, MaxInFlight: int(p.Config.Limits.InFlight),
 		CachedTokens: p.Config.Limits.CachedTokens(),
+		Observer:     watch,
 		MaxBody:      p.Config.Listener.MaxRequestSize, Within: p.Config.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": &record},
 	})
@@ -43,7 +47,7 @@ func role(ctx context.Context, p *program.Process) error {
 		_, err := api.RootToken(ctx, text, lease.System("system:init"))
 		return err
 	})
-	p.Monitor.Register(newMetrics(api.TokenCache))
+	p.Monitor.Register(monitor.TokenCache(api.TokenCache))
 	p.Life.Run(ctx, "issuer", api.Run)
 	p.Life.Run(ctx, "seal", step.New(p.Clock, p.Part("seal"), step.Config{}, p.Install).Run)
 	// It answers before it is initialised: sys/init is one of its paths.

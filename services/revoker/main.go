@@ -10,6 +10,7 @@ import (
 
 	"github.com/curfew-project/curfew/revoker"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/monitor"
 	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/shared/expiry/memory"
 	"github.com/curfew-project/curfew/shared/step"
@@ -34,7 +35,7 @@ func role(ctx context.Context, p *program.Process) error {
 	if err := p.Publish(ctx, stream); err != nil {
 		return err
 	}
-	watch := newMetrics()
+	watch := monitor.Revoker(p.Store)
 	p.Monitor.Register(watch)
 	r, err := revoker.New(revoker.Deps{
 		Store: p.Store, Stream: stream, Index: index, Engines: p.Engines(), Clock: p.Clock, Log: p.Part("revoker"),

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/curfew-project/curfew/revoker"
+	"github.com/curfew-project/curfew/services/internal/monitor"
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
@@ -50,14 +51,14 @@ type world struct {
 
 // watch is the metrics of one revoker, and what they were told.
 type watch struct {
-	*metrics
+	*monitor.RevokerMetrics
 	registry *prometheus.Registry
 	mu       sync.Mutex
 	told     []revoker.Drift
 }
 
 func (w *watch) Compared(d revoker.Drift) {
-	w.metrics.Compared(d)
+	w.RevokerMetrics.Compared(d)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.told = append(w.told, d)
@@ -191,8 +192,8 @@ func (w *world) apply(items []store.Transition) []lease.Lease {
 // revoker runs a revoker, wired as the program does, until the test ends.
 func (w *world) revoker(name string, index *redis.Index) {
 	w.Helper()
-	m := &watch{metrics: newMetrics(), registry: prometheus.NewRegistry()}
-	m.registry.MustRegister(m.metrics)
+	m := &watch{RevokerMetrics: monitor.Revoker(w.store), registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(m.RevokerMetrics)
 	w.watch = append(w.watch, m)
 	r, err := revoker.New(revoker.Deps{
 		Store: w.store, Stream: bus.Nop{}, Index: index, Engines: []engine.Engine{w.engine}, Clock: clock.System{}, Log: zerolog.Nop(),

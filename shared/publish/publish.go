@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -58,6 +59,7 @@ type Publisher struct {
 
 	lock      store.Lock
 	held      bool
+	active    atomic.Bool    // held, for others
 	nextTry   time.Time      // of the lock: to take it, or to extend it
 	suspended bool           // the store is, and that was logged
 	sent      event.Position // the broker acknowledged everything up to here
@@ -94,7 +96,9 @@ func (p *Publisher) Wake() <-chan struct{} { return p.wake }
 
 // Do implements [step.Step]: numbers and sends one batch.
 func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
-	if leads, err := p.lead(ctx); err != nil || !leads {
+	leads, err := p.lead(ctx)
+	p.active.Store(leads && err == nil)
+	if err != nil || !leads {
 		return p.nextTry.Sub(p.clock.Now()), err
 	}
 	numbered, err := p.number(ctx)
@@ -156,7 +160,14 @@ func (p *Publisher) begin(ctx context.Context, lock store.Lock) error {
 }
 
 // release forgets the lock; it is taken anew at the next try.
-func (p *Publisher) release() { p.held, p.nextTry = false, time.Time{} }
+func (p *Publisher) release() {
+	p.held, p.nextTry = false, time.Time{}
+	p.active.Store(false)
+}
+
+// Active reports whether this process is the one that publishes, as far as it
+// knows. It may be called at any time.
+func (p *Publisher) Active() bool { return p.active.Load() }
 
 func (p *Publisher) number(ctx context.Context) (int, error) {
 	head, n, err := within(ctx, p.cfg.Timeout, func(ctx context.Context) (event.Position, int, error) {

@@ -38,11 +38,13 @@ type Config struct {
 	Grace      time.Duration // budget of a creation whose plan has none; 30 s
 	// CommitWithin bounds each commit after the intent; 15 s.
 	CommitWithin time.Duration
+	Observer     Observer // [Nop]
 }
 
 // Desk issues credentials.
 type Desk struct {
 	store   Store
+	clock   clock.Clock
 	log     zerolog.Logger
 	cfg     Config
 	backlog *sample[int64]    // unconfirmed events
@@ -55,7 +57,10 @@ func New(s Store, c clock.Clock, log zerolog.Logger, cfg Config) *Desk {
 	cfg.MaxLag = cmp.Or(cfg.MaxLag, 2*time.Minute)
 	cfg.Grace = cmp.Or(cfg.Grace, 30*time.Second)
 	cfg.CommitWithin = cmp.Or(cfg.CommitWithin, 15*time.Second)
-	d := &Desk{store: s, log: log, cfg: cfg}
+	if cfg.Observer == nil {
+		cfg.Observer = Nop{}
+	}
+	d := &Desk{store: s, clock: c, log: log, cfg: cfg}
 	d.backlog, d.behind = newSample(c, s.Backlog), newSample(c, d.findBehind)
 	return d
 }
@@ -76,14 +81,15 @@ type issue struct {
 func (d *Desk) Issue(ctx context.Context, e engine.Creator, m mounts.Mount, r *request.Request, id lease.ID, p *engine.Plan) (*wire.Answer, error) {
 	if r.Caller.UsedUp() {
 		// As stock servers say it, which make the credential and revoke it.
-		return nil, wire.Invalid("Secret cannot be returned; token had one use left, so leased credentials would end with it: " +
-			"ask with a token that has another use left")
+		return nil, d.refused(ReasonToken, wire.Invalid("Secret cannot be returned; token had one use left, so leased credentials would end with it: "+
+			"ask with a token that has another use left"))
 	}
+	asked := d.clock.Now()
 	if err := d.checkBacklog(ctx); err != nil {
-		return nil, err
+		return nil, d.refused(ReasonBacklog, err)
 	}
 	if err := d.checkLag(ctx, p.Target); err != nil {
-		return nil, err
+		return nil, d.refused(ReasonLag, err)
 	}
 	i := &issue{
 		desk: d, engine: e, mount: m, req: r, plan: p, id: id,
@@ -102,12 +108,14 @@ func (d *Desk) Issue(ctx context.Context, e engine.Creator, m mounts.Mount, r *r
 	ctx = context.WithoutCancel(ctx)
 	made, err := i.create(ctx, intent)
 	if err != nil {
+		err = d.refused(ReasonTarget, err)
 		return nil, i.fail(ctx, "creation failed: "+short(wire.Unlisted(fault.Of(err, r.ID).Error())), err)
 	}
 	active, err := i.activate(ctx, made.Handle)
 	if err != nil {
 		return nil, err
 	}
+	d.cfg.Observer.Issued(m.Path, d.clock.Now().Sub(asked))
 	return i.answer(active, made.Data), nil
 }
 
@@ -126,9 +134,9 @@ func (i *issue) begin(ctx context.Context) (lease.Lease, error) {
 	case out.Err == nil:
 		return out.Lease, nil
 	case errors.Is(out.Err, store.ErrWithdrawn):
-		return out.Lease, withdrawn(out.Withdrawn)
+		return out.Lease, i.desk.refused(ReasonWithdrawn, withdrawn(out.Withdrawn))
 	}
-	return out.Lease, fmt.Errorf("begin lease: %w", out.Err)
+	return out.Lease, i.desk.refused(uncommitted(out.Err), fmt.Errorf("begin lease: %w", out.Err))
 }
 
 func (i *issue) grace() time.Duration {
@@ -161,14 +169,15 @@ func (i *issue) activate(ctx context.Context, handle []byte) (lease.Lease, error
 	out := i.apply(ctx, lease.Activate{Handle: handle}, lease.AnyVersion, "", guard, i.req.Granting(i.id, i.plan.Account))
 	switch {
 	case out.Err == nil && out.Withdrawn != "":
-		return out.Lease, withdrawn(out.Withdrawn)
+		return out.Lease, i.desk.refused(ReasonWithdrawn, withdrawn(out.Withdrawn))
 	case out.Err == nil && out.Lease.State == lease.Active:
 		return out.Lease, nil
 	case out.Err == nil:
-		return out.Lease, fmt.Errorf("activate lease: it is %s", out.Lease.State)
+		return out.Lease, i.desk.refused(ReasonStore, fmt.Errorf("activate lease: it is %s", out.Lease.State))
 	case errors.Is(out.Err, lease.ErrOver), errors.Is(out.Err, lease.ErrMove):
-		return out.Lease, wire.Invalid("the lease was revoked before its credential was ready")
+		return out.Lease, i.desk.refused(ReasonWithdrawn, wire.Invalid("the lease was revoked before its credential was ready"))
 	}
+	i.desk.cfg.Observer.Refused(uncommitted(out.Err))
 	return out.Lease, i.fail(ctx, "activation was not confirmed", fmt.Errorf("activate lease: %w", out.Err))
 }
 

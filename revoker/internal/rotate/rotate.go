@@ -59,6 +59,8 @@ type Deps struct {
 	Time    *store.Estimate
 	Clock   clock.Clock
 	Log     zerolog.Logger
+	// Due, which may be nil, hears at each look how many rotations are due.
+	Due func(n int)
 	// Told hears of each rotation that was done or failed; it must not block.
 	Told func(r engine.Rotation, err error)
 }
@@ -126,7 +128,7 @@ func (s *Rotations) Do(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	rest := s.cfg.Every
+	rest, waiting := s.cfg.Every, 0
 	var errs error
 	for name, e := range s.Engines {
 		all, err := e.Rotations(ctx, now.Add(s.cfg.Every))
@@ -140,11 +142,15 @@ func (s *Rotations) Do(ctx context.Context) (time.Duration, error) {
 				rest = min(rest, wait)
 				continue
 			}
+			waiting++
 			due[r.Target] = append(due[r.Target], r)
 		}
 		for target, list := range due {
 			s.launch(ctx, e, target, list)
 		}
+	}
+	if s.Due != nil && errs == nil {
+		s.Due(waiting)
 	}
 	return max(rest, s.cfg.Least), errs
 }

@@ -63,6 +63,15 @@ func (l *Listener) Exposed() bool {
 	return l.certificates == nil && (!ok || !at.IP.IsLoopback())
 }
 
+// Until is when the certificate ends that clients are shown; the zero time:
+// there is none.
+func (l *Listener) Until() time.Time {
+	if l.certificates == nil {
+		return time.Time{}
+	}
+	return l.certificates.current.Load().Certificates[0].Leaf.NotAfter
+}
+
 // Warn says so.
 func (l *Listener) Warn(log zerolog.Logger) {
 	if l.Exposed() {

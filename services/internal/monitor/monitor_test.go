@@ -216,7 +216,7 @@ func TestMetrics(t *testing.T) {
 	clock := storetest.NewClock()
 	fake := storetest.NewFake(clock)
 	m := New("curfew-test", "1.2.3")
-	m.Register(Store(fake))
+	m.Register(Store(fake, clock))
 	url, stop := serve(t, m)
 	first := scraped(t, url)
 	want(t, first, map[string]string{
@@ -272,7 +272,7 @@ func TestMetricsWithoutTheStore(t *testing.T) {
 			t.Parallel()
 			faulty := storetest.NewFaulty(storetest.NewFake(storetest.NewClock()), storetest.Fault{Method: method})
 			m := New("curfew-test", "1.2.3")
-			m.Register(Store(faulty))
+			m.Register(Store(faulty, storetest.NewClock()))
 			url, stop := serve(t, m)
 			got := scraped(t, url)
 			want(t, got, map[string]string{"curfew_store_up": "0", missing: ""})
@@ -306,7 +306,7 @@ func (silent) Confirmed(ctx context.Context, _ string) (event.Position, error) {
 func TestMetricsOfASilentStore(t *testing.T) {
 	t.Parallel()
 	m := New("curfew-test", "1.2.3")
-	m.Register(Store(silent{storetest.NewFake(storetest.NewClock())}))
+	m.Register(Store(silent{storetest.NewFake(storetest.NewClock())}, storetest.NewClock()))
 	url, stop := serve(t, m)
 	got := scraped(t, url)
 	want(t, got, map[string]string{"curfew_store_up": "0", "curfew_events_backlog": "", `curfew_build_info{program="curfew-test",version="1.2.3"}`: "1"})

@@ -71,7 +71,7 @@ func (p *Process) openStore(ctx context.Context) error {
 	}
 	p.Life.OnStop("targets", p.engine.Close)
 	p.opened.Store(true)
-	p.Monitor.Register(monitor.Store(p.Store))
+	p.Monitor.Register(monitor.Store(p.Store, p.Clock))
 	p.Monitor.Require(monitor.Check{Name: "store", Ask: p.storeReady})
 	return nil
 }
@@ -166,6 +166,7 @@ func (p *Process) OpenStream(ctx context.Context) (*jetstream.Bus, error) {
 		return nil, err
 	}
 	p.Life.OnStop("stream", bus.Close)
+	p.Monitor.Register(monitor.Stream(bus.Disconnected))
 	p.advise(ctx, "stream", "the event stream could be safer", bus.Check)
 	return bus, nil
 }

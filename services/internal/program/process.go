@@ -112,6 +112,7 @@ func (p *Process) Serve(ctx context.Context, s *http.Server, drain func()) error
 		return err
 	}
 	l.Warn(p.Log)
+	p.Monitor.Register(monitor.Certificate(l.Until))
 	hangup, release := p.Hangups.Watch()
 	p.Life.OnStop("hangups", func(context.Context) error { release(); return nil })
 	p.Life.Run(ctx, "certificates", func(ctx context.Context) error { return l.Follow(ctx, p.Clock, hangup, p.Part("listener")) })
@@ -188,6 +189,7 @@ func (p *Process) Publish(ctx context.Context, bus *jetstream.Bus) error {
 	if err != nil {
 		return err
 	}
+	p.Monitor.Register(monitor.Publisher(publisher.Active))
 	runner := step.New(p.Clock, p.Part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher)
 	p.Life.Run(ctx, "publisher", func(ctx context.Context) error {
 		return errors.Join(runner.Run(ctx), publisher.Close(context.WithoutCancel(ctx)))

@@ -27,8 +27,40 @@ func (s *Store) read(act string, do func(reader) error) error {
 	return nil
 }
 
+// querier runs statements: a [reader], or a snapshot.
+type querier interface {
+	query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// snapshot is one connection in one transaction.
+type snapshot struct{ *sql.Conn }
+
+func (s snapshot) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return s.QueryContext(ctx, query, args...)
+}
+
+// inSnapshot runs do with one that begins with its first statement. Nothing waits
+// for it.
+func (s *Store) inSnapshot(ctx context.Context, act string, do func(querier) error) error {
+	return s.read(act, func(reader) (err error) {
+		c, err := s.readers.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, c.Close()) }()
+		if _, err := c.ExecContext(ctx, "BEGIN"); err != nil {
+			return err
+		}
+		defer func() {
+			_, ended := c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			err = errors.Join(err, ended)
+		}()
+		return do(snapshot{c})
+	})
+}
+
 // collect scans all rows of a query.
-func collect[T any](ctx context.Context, c reader, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
+func collect[T any](ctx context.Context, c querier, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
 	rows, err := c.query(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -116,7 +148,7 @@ const selectRevoking = `SELECT coalesce(mount_id, ''), coalesce(target, ''), kin
 
 // Revoking implements [store.Leases].
 func (s *Store) Revoking(ctx context.Context) (all []store.Revoking, err error) {
-	err = s.read(ctx, "sum up revocations", func(c *sql.Conn) (err error) {
+	err = s.read("sum up revocations", func(c reader) (err error) {
 		all, err = collect(ctx, c, scanRevoking, selectRevoking)
 		return err
 	})

@@ -33,21 +33,14 @@ const (
 
 // Miscounts implements [store.Leases].
 func (s *Store) Miscounts(ctx context.Context, between func(context.Context) error) (all []store.Miscount, err error) {
-	err = s.read(ctx, "recount living leases", func(c *sql.Conn) (err error) {
-		if _, err := c.ExecContext(ctx, "BEGIN"); err != nil { // one snapshot, from the first read on
-			return err
-		}
-		defer func() {
-			_, ended := c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
-			err = errors.Join(err, ended)
-		}()
+	err = s.inSnapshot(ctx, "recount living leases", func(c querier) (err error) {
 		all, err = miscounts(ctx, c, between)
 		return err
 	})
 	return all, err
 }
 
-func miscounts(ctx context.Context, c *sql.Conn, between func(context.Context) error) ([]store.Miscount, error) {
+func miscounts(ctx context.Context, c querier, between func(context.Context) error) ([]store.Miscount, error) {
 	var living store.Tally
 	for after := ""; ; {
 		ids, err := collect(ctx, c, scanID, selectCounted, after, recountPage)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/curfew-project/curfew/services/internal/listener"
+	"github.com/curfew-project/curfew/services/internal/monitor"
 	"github.com/curfew-project/curfew/services/internal/unseal"
 	"github.com/curfew-project/curfew/shared/bus/jetstream"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -32,6 +33,7 @@ type Announcement struct {
 // serve answers requests until its turn to stop comes.
 func (s *Server) serve(ctx context.Context, l *listener.Listener) {
 	l.Warn(s.log)
+	s.monitor.Register(monitor.Certificate(l.Until))
 	hangup, release := s.hangups.Watch()
 	s.life.OnStop("hangups", func(context.Context) error { release(); return nil })
 	s.life.Run(ctx, "certificates", func(ctx context.Context) error { return l.Follow(ctx, s.clock, hangup, s.part("listener")) })

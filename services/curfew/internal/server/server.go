@@ -20,6 +20,7 @@ import (
 	"github.com/curfew-project/curfew/services/internal/heartbeat"
 	"github.com/curfew-project/curfew/services/internal/lifecycle"
 	"github.com/curfew-project/curfew/services/internal/listener"
+	"github.com/curfew-project/curfew/services/internal/monitor"
 	"github.com/curfew-project/curfew/services/internal/unseal"
 	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/bus/jetstream"
@@ -46,11 +47,13 @@ type Server struct {
 	// hangups tells of SIGHUP.
 	hangups *step.Watchers
 
+	monitor *monitor.Monitor
 	store   *sqlite.Store
 	engine  *database.Engine
 	install *unseal.Installation
 	issuer  *issuer.Issuer
 	audit   atomic.Pointer[auditor.Auditor]
+	running atomic.Bool // all roles
 	// Stream is the URL for subscribers; set when the roles run.
 	stream atomic.Pointer[string]
 }
@@ -74,18 +77,24 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 		return nil, errors.Join(err, s.life.Stop(ctx))
 	}
 	s.life.OnStop("targets", s.engine.Close)
+	s.monitor = monitor.New(string(config.Server), version.Version)
+	watch := monitor.Issuer(cfg.Limits.Backlog, func() bool { return len(s.install.Guard()) > 0 })
+	s.monitor.Register(monitor.Store(s.store, c), watch)
+	s.require()
 	s.issuer, err = issuer.New(issuer.Deps{
 		Store: s.store, Engines: s.engines(), Seal: s.install, Keys: s.install, Sealer: s.install, Clock: c, Log: log,
 	}, issuer.Config{
 		Version: version.Version, DefaultTTL: cfg.TTL.Default, MaxTTL: cfg.TTL.Max,
 		MaxBacklog: cfg.Limits.Backlog, MaxLag: cfg.Limits.Lag, MaxInFlight: int(cfg.Limits.InFlight),
 		CachedTokens: cfg.Limits.CachedTokens(),
+		Observer:     watch,
 		MaxBody:      cfg.Listener.MaxRequestSize, Within: cfg.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)},
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.life.Stop(ctx))
 	}
+	s.monitor.Register(monitor.TokenCache(s.issuer.TokenCache))
 	s.install.Roots(func(ctx context.Context, text secret.Value) error {
 		_, err := s.issuer.RootToken(ctx, text, lease.System("system:init"))
 		return err
@@ -136,6 +145,9 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 	s.life.Run(ctx, "hangup", func(ctx context.Context) error { return s.hangups.Each(ctx, s.reopen) })
 	s.life.Run(ctx, "issuer", s.issuer.Run)
 	s.life.Run(ctx, "seal", step.New(s.clock, s.part("seal"), step.Config{}, s.install).Run)
+	if err := s.serveMonitor(ctx); err != nil {
+		return err
+	}
 	l, err := listener.Open(ctx, s.cfg.Listener)
 	if err != nil {
 		return err
@@ -203,6 +215,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 		return err
 	}
 	s.audit.Store(audit)
+	s.monitor.Register(monitor.Auditor(audit))
 	beat := heartbeat.New(s.store, s.clock, s.part("heartbeat"), cmp.Or(s.cfg.Name, process), string(config.Server), version.Version)
 	s.life.OnStop("heartbeat", beat.Close)
 	s.life.Run(ctx, "heartbeat", step.New(s.clock, s.part("heartbeat"), step.Config{}, beat).Run)
@@ -219,19 +232,23 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.monitor.Register(monitor.Publisher(publisher.Active), monitor.Stream(bus.Disconnected))
 	publishing := step.New(s.clock, s.part("publisher"), step.Config{MaxBackoff: 2 * time.Second}, publisher)
 	s.life.Run(ctx, "publisher", func(ctx context.Context) error {
 		return errors.Join(publishing.Run(ctx), publisher.Close(context.WithoutCancel(ctx)))
 	})
 
+	watch := monitor.Revoker(s.store)
+	s.monitor.Register(watch)
 	revoke, err := revoker.New(revoker.Deps{
 		Store: s.store, Stream: bus, Index: memory.New(), Engines: s.engines(), Clock: s.clock, Log: s.part("revoker"),
-	}, revoker.Config{Name: process, StrayEvery: s.cfg.Expiry.StraySweep, Paused: s.cfg.Expiry.Paused})
+	}, revoker.Config{Observer: watch, Name: process, StrayEvery: s.cfg.Expiry.StraySweep, Paused: s.cfg.Expiry.Paused})
 	if err != nil {
 		return err
 	}
 	s.life.Run(ctx, "janitor", step.New(s.clock, s.part("janitor"), step.Config{}, s.engine.Janitor()).Run)
 	s.life.Run(ctx, "revoker", revoke.Run)
+	s.running.Store(true)
 	if s.cfg.Dev {
 		s.life.OnStop("leases of dev mode", s.revokeAll)
 	}

@@ -1,4 +1,4 @@
-package main
+package monitor
 
 import (
 	"net/http"
@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/issuer"
-	"github.com/curfew-project/curfew/services/internal/monitor"
 )
 
 func TestMetricsOfTheTokenCache(t *testing.T) {
 	t.Parallel()
 	var s issuer.TokenCacheStats
-	all := monitor.New("curfew-issuer", "1.2.3")
-	all.Register(newMetrics(func() issuer.TokenCacheStats { return s }))
+	all := New("curfew-issuer", "1.2.3")
+	all.Register(TokenCache(func() issuer.TokenCacheStats { return s }))
 	scrape := func() (lines []string) {
 		r := httptest.NewRecorder()
 		all.Handler().ServeHTTP(r, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))

@@ -1,4 +1,4 @@
-package main
+package monitor
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -6,14 +6,15 @@ import (
 	"github.com/curfew-project/curfew/issuer"
 )
 
-// metrics are what the issuer's cache of tokens looks like to Prometheus (D7).
-type metrics struct {
+// tokenCache is what the issuer's cache of tokens looks like to Prometheus (D7).
+type tokenCache struct {
 	stats              func() issuer.TokenCacheStats
 	lookUps, kept, age *prometheus.Desc
 }
 
-func newMetrics(stats func() issuer.TokenCacheStats) *metrics {
-	return &metrics{
+// TokenCache is the collector of an issuer's cache of tokens.
+func TokenCache(stats func() issuer.TokenCacheStats) prometheus.Collector {
+	return &tokenCache{
 		stats: stats,
 		lookUps: prometheus.NewDesc("curfew_token_lookups_total",
 			"Look-ups of the tokens of requests: hit is answered from the cache; the others asked the store, because it is not kept (miss), "+
@@ -26,14 +27,14 @@ func newMetrics(stats func() issuer.TokenCacheStats) *metrics {
 }
 
 // Describe implements [prometheus.Collector].
-func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+func (m *tokenCache) Describe(out chan<- *prometheus.Desc) {
 	out <- m.lookUps
 	out <- m.kept
 	out <- m.age
 }
 
 // Collect implements [prometheus.Collector].
-func (m *metrics) Collect(out chan<- prometheus.Metric) {
+func (m *tokenCache) Collect(out chan<- prometheus.Metric) {
 	s := m.stats()
 	if s.Off {
 		return
@@ -47,4 +48,4 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-var _ prometheus.Collector = (*metrics)(nil)
+var _ prometheus.Collector = (*tokenCache)(nil)
