@@ -27,6 +27,12 @@
 // has 27 such characters in a row. So names are recognised after their template
 // was changed, and after the connection that had it is gone.
 //
+// The group role of a role with shared_grants reads
+//
+//	curfew-grants-<role>-<12: the group>-<1: naming key><7: tag>-<unix time>
+//
+// and is recognised by a tag of its own kind ([Namer.RecogniseGroup]).
+//
 // # Invariants
 //
 //   - A name is computed from the lease id before the target is touched, so a
@@ -43,6 +49,8 @@
 //   - Recognise accepts a name only with a valid tag of a known key for this
 //     installation. A sweep thus touches neither accounts of people, nor those
 //     of Vault, nor those of another installation in the same target.
+//   - No name is both an account's and a group role's: there are never 20
+//     characters of base32 in a row in the latter, and the tags differ.
 //   - Keys are kept as long as an account named under them can exist; any
 //     number up to 32 is accepted, one of them names new accounts.
 //

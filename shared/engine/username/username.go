@@ -48,7 +48,7 @@ type Namer struct {
 	installation string
 	keys         map[byte][]byte
 	current      byte
-	shape        *regexp.Regexp
+	shape, group *regexp.Regexp
 	encoding     *base32.Encoding
 }
 
@@ -75,6 +75,7 @@ func New(installation string, keys []Key, current byte) (*Namer, error) {
 		keys:         make(map[byte][]byte, len(keys)),
 		current:      current,
 		shape:        regexp.MustCompile(shape),
+		group:        regexp.MustCompile(groupShape),
 		encoding:     encoding(),
 	}
 	for _, k := range keys {

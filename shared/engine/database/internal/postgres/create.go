@@ -109,12 +109,20 @@ func (t *Target) making() act {
 	return act{class: creations, fence: true, unit: t.makeUnit, confirm: t.confirmMade}
 }
 
-func (t *Target) makeUnit(j *job, now time.Time) (unit, error) {
+func (t *Target) makeUnit(l *link, j *job, now time.Time) (unit, error) {
 	j.set, j.until = t.clk.Now(), t.end(j, now)
 	u, err := t.scriptUnit(j)
-	u.doing = "set VALID UNTIL"
-	u.after = []string{validUntil(j.name, j.until)}
+	u.doing, u.after = l.finish(j)
 	return u, err
+}
+
+// finish is what Curfew adds to a role's statements, and what errors call it.
+func (l *link) finish(j *job) (doing string, after []string) {
+	after = []string{validUntil(j.name, j.until)}
+	if j.kind != sqltext.Creation || j.plan.Group == "" {
+		return "set VALID UNTIL", after
+	}
+	return "make the account a member of its group role and set VALID UNTIL", append([]string{l.admit(j.plan.Group, j.name)}, after...)
 }
 
 // end is when logins of the account end: margin after the lease (B8).
@@ -132,12 +140,16 @@ func (t *Target) scriptUnit(j *job) (unit, error) { return j.render(j.script()) 
 func (j *job) render(script sqltext.Script) (unit, error) {
 	u := unit{what: script.Kind().String(), secrets: []secret.Value{j.password, j.verifier}}
 	vars := sqltext.Vars{Name: j.name, Password: j.verifier.Reveal(), Expiration: stamp(j.until)}
-	for _, s := range script.Statements() {
+	for i, s := range script.Statements() {
 		text, err := s.Render(vars)
 		if err != nil {
 			return u, invalid("%w", err)
 		}
-		u.script = append(u.script, statement{text: text, source: s.Source()})
+		st := statement{text: text, source: s.Source()}
+		if script.Kind() == sqltext.Creation && i < len(j.plan.Numbers) {
+			st.number = j.plan.Numbers[i]
+		}
+		u.script = append(u.script, st)
 	}
 	return u, nil
 }
@@ -272,12 +284,12 @@ func (t *Target) prolonging() act {
 }
 
 // prolongUnit counts the remaining time from when it was asked for.
-func (t *Target) prolongUnit(j *job, now time.Time) (unit, error) {
+func (t *Target) prolongUnit(l *link, j *job, now time.Time) (unit, error) {
 	if j.ttl > 0 {
 		j.ttl = max(time.Microsecond, j.ttl-t.clk.Now().Sub(j.at))
 		j.at = t.clk.Now()
 	}
-	return t.makeUnit(j, now)
+	return t.makeUnit(l, j, now)
 }
 
 func (t *Target) confirmProlonged(ctx context.Context, l *link, jobs []*job) error {

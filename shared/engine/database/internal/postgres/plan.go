@@ -44,6 +44,12 @@ type Plan struct {
 	Connection string `json:"connection,omitempty"`
 
 	Creation   []string `json:"creation,omitempty"`
+	// Group is the role of which the account is made a member, with what all of
+	// its kind share; Creation is without that then, and Numbers are the places
+	// that its statements had, for errors.
+	Group   string `json:"group,omitempty"`
+	Numbers []int  `json:"creation_numbers,omitempty"`
+
 	Renewal    []string `json:"renewal,omitempty"`
 	Revocation []string `json:"revocation,omitempty"`
 	Rollback   []string `json:"rollback,omitempty"`

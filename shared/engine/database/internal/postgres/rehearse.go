@@ -23,6 +23,8 @@ type Rehearsal struct {
 	Name     string
 	Password secret.Value
 	Plan     Plan
+	// Group is the role that Plan.Group names, which is made for the trial.
+	Group Group
 }
 
 // Rehearse runs the statements of a plan, and all that Curfew does around them,
@@ -77,6 +79,8 @@ type stage struct {
 	l        *link
 	job      *job
 	scripts  Scripts
+	group    sqltext.Script // empty: there is none
+	members  Group
 	nonce    string
 	findings []Finding
 }
@@ -88,8 +92,13 @@ func (t *Target) newStage(l *link, r Rehearsal) (*stage, error) {
 	}
 	s := &stage{Target: t, l: l, scripts: scripts, nonce: "curfew_" + lease.RandomBase62(16)}
 	s.job = &job{
-		lease: &lease.Lease{}, name: r.Name, plan: &compiled{Plan: r.Plan}, ttl: time.Hour,
+		lease: &lease.Lease{}, name: r.Name, plan: &compiled{Plan: r.Plan}, ttl: time.Hour, kind: sqltext.Creation,
 		password: r.Password, verifier: r.Password,
+	}
+	if s.members = r.Group; r.Plan.Group != "" {
+		if s.group, err = r.Group.compile(); err != nil {
+			return nil, invalid("%w", err)
+		}
 	}
 	if cmp.Or(r.Plan.Authentication, SCRAM) == SCRAM {
 		if s.job.verifier, err = r.Plan.verifier(r.Password); err != nil {
@@ -110,7 +119,17 @@ func (s *stage) play(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	made, err := s.script(ctx, s.scripts.Creation, "set VALID UNTIL", validUntil(s.job.name, s.job.until))
+	if s.group.Len() > 0 {
+		u, err := s.members.unit(s.group, false)
+		if err != nil {
+			return err
+		}
+		if made, err := s.part(ctx, u, false, true); err != nil || !made {
+			return err
+		}
+	}
+	doing, after := s.l.finish(s.job)
+	made, err := s.script(ctx, s.scripts.Creation, doing, after...)
 	if err != nil || !made {
 		return err
 	}
@@ -134,7 +153,7 @@ func (s *stage) play(ctx context.Context) error {
 }
 
 func (s *stage) begin(ctx context.Context) error {
-	all := []sqltext.Script{s.scripts.Creation, s.scripts.Renewal, s.scripts.Revocation, s.scripts.Rollback}
+	all := []sqltext.Script{s.group, s.scripts.Creation, s.scripts.Renewal, s.scripts.Revocation, s.scripts.Rollback}
 	tx := transaction{statement: s.settings.Limits.Turn / 2}
 	for _, script := range all {
 		tx.advisory = tx.advisory || script.Conflicting()
@@ -149,14 +168,14 @@ func (s *stage) begin(ctx context.Context) error {
 
 // script plays statements of the role and then one of Curfew's; ok is false
 // where they failed.
-func (s *stage) script(ctx context.Context, script sqltext.Script, doing, after string) (ok bool, err error) {
+func (s *stage) script(ctx context.Context, script sqltext.Script, doing string, after ...string) (ok bool, err error) {
 	u, err := s.job.render(script)
 	if err != nil {
 		// What the lexer would not let pass with these values.
 		s.add(Finding{Code: "refused", Kind: script.Kind().String(), Text: err.Error(), Fatal: true})
 		return false, nil //nolint:nilerr // it is a finding
 	}
-	u.doing, u.after = doing, []string{after}
+	u.doing, u.after = doing, after
 	return s.part(ctx, u, !script.Batchable(), true)
 }
 
@@ -184,6 +203,11 @@ func (s *stage) part(ctx context.Context, u unit, alone, fatal bool) (ok bool, e
 // steps sends one statement after the other, so that each error is that of the
 // last; step counts those of the role.
 func (s *stage) steps(ctx context.Context, u unit, alone bool) (step int, err error) {
+	for _, sql := range u.before {
+		if err := s.run(ctx, sql); err != nil {
+			return 0, err
+		}
+	}
 	for n, st := range u.script {
 		if err := s.run(ctx, st.text); err != nil {
 			return n + 1, err
@@ -334,5 +358,9 @@ func (s *stage) refused(f *fault, fatal bool) {
 	// Nobody ever gets to know the account by its name.
 	out.Text = strings.ReplaceAll(out.Text, s.job.name, "{{name}}")
 	out.Remedy = strings.ReplaceAll(out.Remedy, s.job.name, "{{name}}")
+	if s.group.Len() > 0 {
+		out.Text = strings.ReplaceAll(out.Text, s.members.Name, "(group role)")
+		out.Remedy = strings.ReplaceAll(out.Remedy, s.members.Name, "(group role)")
+	}
 	s.add(out)
 }

@@ -185,7 +185,7 @@ func (t *Target) dropping() act {
 	return act{class: removals, unit: t.dropUnit, confirm: t.confirmDropped}
 }
 
-func (t *Target) dropUnit(j *job, _ time.Time) (unit, error) {
+func (t *Target) dropUnit(_ *link, j *job, _ time.Time) (unit, error) {
 	u, err := t.scriptUnit(j)
 	u.doing = "drop the account"
 	u.after = []string{"DROP ROLE IF EXISTS " + ident(j.name)}

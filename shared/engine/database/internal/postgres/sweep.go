@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"strconv"
+
+	"github.com/curfew-project/curfew/shared/engine/username"
 )
 
 // markShape is in every marked name, wherever its template puts the mark (B2).
 const markShape = "[a-z2-7]{20}"
 
-// Accounts lists names of accounts that may bear a mark, in order, after a
-// name: whether they do is for the caller to recognise (B3).
+// Accounts lists names of accounts that may bear a mark, and of group roles in
+// which none of them is, in order, after a name: whether they are ours is for
+// the caller to recognise (B3).
 func (t *Target) Accounts(ctx context.Context, after string, limit int) ([]string, error) {
-	sql := `SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE rolname ~ ` + literal(markShape) +
+	sql := `SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles r WHERE (rolname ~ ` + literal(markShape) +
+		` OR pg_catalog.starts_with(rolname::pg_catalog.text, ` + literal(username.GroupPrefix) + `) AND NOT ` + populatedSQL + `)` +
 		` AND rolname > ` + literal(after) + ` ORDER BY rolname`
 	if limit > 0 {
 		sql += " LIMIT " + strconv.Itoa(limit)

@@ -28,6 +28,7 @@ type Target struct {
 	observe *lane // stage (b), clock, lists
 	solo    *lane
 	static  *lane // accounts that people made
+	groups  *lane // group roles
 	writers *turns
 
 	rehearsing *lane
@@ -62,7 +63,7 @@ func New(creds Credentials, clk clock.Clock, notes Notes, s Settings) (*Target, 
 		t.replicas = append(t.replicas, newReplica(t, d))
 	}
 	t.disable, t.observe, t.solo, t.static = newLane(t.main), newLane(t.main), newLane(t.main), newLane(t.main)
-	t.rehearsing = newLane(t.main)
+	t.rehearsing, t.groups = newLane(t.main), newLane(t.main)
 	t.writers = newTurns(t.main, pool{writers: s.MaxOpen, idle: s.MaxIdle, lifetime: s.MaxLifetime})
 	t.disabling = gather.New(gather.Config{Max: maxUnits}, t.disableAll)
 	t.ending = gather.New(gather.Config{Max: maxUnits}, t.rounds(t.observe))
@@ -110,7 +111,7 @@ func (t *Target) Trim(ctx context.Context) { t.writers.trim(ctx) }
 // Close waits for what is under way and closes all connections, at most until
 // ctx ends. Calls that come later are refused.
 func (t *Target) Close(ctx context.Context) error {
-	lanes := []*lane{t.disable, t.observe, t.solo, t.static, t.rehearsing}
+	lanes := []*lane{t.disable, t.observe, t.solo, t.static, t.groups, t.rehearsing}
 	for _, r := range t.replicas {
 		lanes = append(lanes, r.lane)
 	}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,12 @@ type unit struct {
 	secrets []secret.Value
 }
 
-// statement is one of a role's statements: as it is sent, and as it was written.
-type statement struct{ text, source string }
+// statement is one of a role's statements: as it is sent, as it was written,
+// and where it stood; 0: where it stands.
+type statement struct {
+	text, source string
+	number       int
+}
 
 // transaction is several units with what surrounds them.
 type transaction struct {
@@ -239,7 +244,8 @@ func (u unit) fault(step int, err error) error {
 	}
 	f := &fault{pg: pg, what: u.doing, heir: u.heir, account: u.account, secrets: u.secrets}
 	if step > 0 && step <= len(u.script) {
-		f.what, f.statement, f.source = u.what, step, u.script[step-1].source
+		s := u.script[step-1]
+		f.what, f.statement, f.source = u.what, cmp.Or(s.number, step), s.source
 	}
 	return f
 }

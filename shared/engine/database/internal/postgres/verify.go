@@ -105,7 +105,8 @@ func Lint(p Plan) []Finding {
 		out = append(out, Finding{
 			Code: "per-user-grants", Kind: s.Creation.Kind().String(), Statement: n,
 			Text: "creation_statements grant privileges to each account: that ends at about 2,400 live accounts for a table, " +
-				"and is slow long before; grant them to a group role once and each account membership in it",
+				"and is slow long before; grant them to a group role once and each account membership in it, " +
+				"or write shared_grants=true to the role, and Curfew does",
 		})
 	}
 	for _, script := range []sqltext.Script{s.Creation, s.Renewal, s.Revocation, s.Rollback} {

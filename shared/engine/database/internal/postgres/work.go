@@ -14,8 +14,8 @@ import (
 // act is what the jobs of one gatherer have in common.
 type act struct {
 	class class
-	// unit renders a job at the target's time now.
-	unit func(j *job, now time.Time) (unit, error)
+	// unit renders a job for a connection at the target's time now.
+	unit func(l *link, j *job, now time.Time) (unit, error)
 	// fence makes the transaction fail after the leases' deadlines.
 	fence bool
 	// confirm looks at what jobs in state sent came to, and settles them or
@@ -167,7 +167,7 @@ func (t *Target) commit(ctx context.Context, l *link, a act, chunk []*job, tx tr
 			j.fail(moved(want, l.facts.SystemID))
 			continue
 		}
-		u, err := a.unit(j, now)
+		u, err := a.unit(l, j, now)
 		if err != nil {
 			j.fail(err)
 			continue

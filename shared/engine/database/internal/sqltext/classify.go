@@ -13,6 +13,10 @@ type class struct {
 	conflicting bool
 	// perUser statements grant privileges on objects to the account itself.
 	perUser bool
+	// holder is whose the statement is where grants are shared, unshared why it
+	// is nobody's.
+	holder   holder
+	unshared string
 	// creates is true where the account is created, or may be by code that
 	// knows its name.
 	creates bool
@@ -22,6 +26,7 @@ type class struct {
 // that refusal let through.
 func (p phrase) classify(k Kind) class {
 	c := class{head: p.head(), conflicting: true}
+	c.holder, c.unshared = p.share()
 	switch p.word(0) {
 	case "CREATE", "ALTER", "DROP":
 		p.classifyDDL(&c, k)

@@ -24,6 +24,8 @@
 //     substituted.
 //   - [Statement.Source] is the statement without comments; parsing it again
 //     gives the same statement. A lease keeps sources, not renderings (A2).
+//   - [Script.Share] puts each statement of a creation into exactly one of two
+//     halves, the account's and a group role's, or refuses all of them.
 //   - Errors hold keywords, positions and names of variables, never literals,
 //     identifiers or values.
 //

@@ -21,6 +21,16 @@ func (s Script) Sources() []string {
 	return all
 }
 
+// Numbers returns the statements' numbers, which count on over both halves of a
+// script that was shared.
+func (s Script) Numbers() []int {
+	all := make([]int, len(s.statements))
+	for i, st := range s.statements {
+		all[i] = st.number
+	}
+	return all
+}
+
 // Batchable reports whether all statements are: then the script shares a
 // transaction with those of other leases.
 func (s Script) Batchable() bool { return !slices.ContainsFunc(s.statements, not(Statement.Batchable)) }

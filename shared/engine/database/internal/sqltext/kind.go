@@ -19,12 +19,15 @@ const (
 	RotateRoot
 	// Rotation changes the password of an account that is not Curfew's own.
 	Rotation
+	// Shared is what [Script.Share] takes out of creation statements for a group
+	// role; {{name}} is the group's.
+	Shared
 )
 
 // String returns the name of the field of the API that holds the statements.
 func (k Kind) String() string {
 	switch k {
-	case Creation:
+	case Creation, Shared:
 		return "creation_statements"
 	case Renew:
 		return "renew_statements"
@@ -47,7 +50,7 @@ func (k Kind) variables() []Variable {
 		return []Variable{Name, Password, Expiration}
 	case Renew:
 		return []Variable{Name, Expiration}
-	case Revocation, Rollback:
+	case Revocation, Rollback, Shared:
 		return []Variable{Name}
 	case RotateRoot, Rotation:
 		return []Variable{Name, Password}

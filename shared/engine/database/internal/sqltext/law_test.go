@@ -245,7 +245,7 @@ func FuzzParse(f *testing.F) {
 		"DO $a$ BEGIN EXECUTE $b$ GRANT x TO \"{{name}}\" $b$; PERFORM E'\\'{{name}}'; END $a$ -- x\n; SELECT U&'\\0041' /* /* */ */",
 		`ROLLBACK; BEGIN; SAVEPOINT s;`, `SELECT 'a' 'b', $$ {{name}} $$, 1.5e3, (a[1]), $1`, `SET LOCAL x = 'y'; RESET ALL`,
 	} {
-		for kind := Creation; kind <= RotateRoot; kind++ {
+		for kind := Creation; kind <= Shared; kind++ {
 			f.Add(uint8(kind), sql, "v-root-readonly-x-1")
 		}
 	}
@@ -260,6 +260,9 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		stable(t, s)
+		if s.kind == Creation {
+			sharedOnce(t, s)
+		}
 		v := Vars{value, value, value}
 		for _, st := range s.statements {
 			out, err := st.Render(v)

@@ -1,0 +1,190 @@
+//go:build integration
+
+package postgres_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
+	"github.com/curfew-project/curfew/shared/engine/username"
+	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/testkit"
+)
+
+// sharing is a group role of the test's own, and the plan of its members.
+func sharing(statements ...string) (postgres.Group, postgres.Plan) {
+	g := postgres.Group{Name: username.GroupPrefix + strings.ToLower(lease.RandomBase62(12)), Statements: statements}
+	p := plan(createLogin)
+	p.Group = g.Name
+	return g, p
+}
+
+func (w *world) keep(g postgres.Group) {
+	w.t.Helper()
+	if err := w.KeepGroup(w.t.Context(), g); err != nil {
+		w.t.Fatalf("keep group: %v", err)
+	}
+}
+
+// Members of a group read what it is granted, and have nothing of their own: a
+// refresh brings what was made since, and the group goes without its members'
+// tables (C5).
+func TestGroupIsKeptAndDropped(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		t := w.t
+		g, p := sharing(grantAll, defaultsOf)
+		w.keep(g)
+		w.keep(g)
+		if err := w.DropGroup(t.Context(), g.Name, postgres.Plan{}); err != nil || w.exists(g.Name) {
+			t.Fatalf("drop: %v", err)
+		}
+		w.keep(g)
+		a := w.issue(3, p)
+		conn := w.login(a[0])
+		if n := value[int](t, conn, `SELECT count(*) FROM items`); n != 2 {
+			t.Errorf("%d items", n)
+		}
+		if n := value[int](t, w.super(), `SELECT count(*) FROM pg_shdepend WHERE refobjid = $1::text::regrole`, `"`+a[0].user+`"`); n != 0 {
+			t.Errorf("the account has %d privileges of its own", n)
+		}
+		if version16 := value[int](t, conn, `SELECT current_setting('server_version_num')::int`) >= 160000; version16 {
+			if _, err := conn.Exec(t.Context(), `SET ROLE "`+g.Name+`"`); err == nil {
+				t.Error("a member can become the group")
+			}
+		}
+		run(t, w.admin.Connect(t), `CREATE TABLE later AS SELECT 7 AS n`)
+		run(t, w.super(), `REVOKE SELECT ON items FROM "`+g.Name+`"`)
+		w.keep(g)
+		if n := value[int](t, conn, `SELECT n + (SELECT count(*) FROM items) FROM later`); n != 9 {
+			t.Errorf("after a refresh: %d", n)
+		}
+		kind(t, w.DropGroup(t.Context(), g.Name, postgres.Plan{}), engine.Conflict, "still members")
+		w.removed(a...)
+		if err := w.DropGroup(t.Context(), g.Name, postgres.Plan{}); err != nil || w.exists(g.Name) {
+			t.Fatalf("drop: %v", err)
+		}
+		if err := w.DropGroup(t.Context(), g.Name, postgres.Plan{}); err != nil {
+			t.Errorf("drop again: %v", err)
+		}
+	})
+}
+
+const defaultsOf = `ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO "{{name}}"`
+
+// What somebody made in the group's name outlives it (C5), and so do the
+// privileges of others; they may be in several databases.
+func TestGroupLeavesWhatPeopleMade(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		t := w.t
+		g, _ := sharing(grantAll)
+		w.keep(g)
+		other := w.admin.NewDatabase(t)
+		elsewhere := testkit.Connect(t, w.admin.Cluster().AdminURL(other))
+		for _, conn := range []string{"", other} {
+			c := w.super()
+			if conn != "" {
+				c = elsewhere
+			}
+			run(t, c, `CREATE TABLE of_people (n int); INSERT INTO of_people VALUES (1)`)
+			run(t, c, `ALTER TABLE of_people OWNER TO "`+g.Name+`"`)
+			run(t, c, `GRANT SELECT ON items TO "`+g.Name+`"`)
+		}
+		if err := w.DropGroup(t.Context(), g.Name, postgres.Plan{}); err != nil || w.exists(g.Name) {
+			t.Fatalf("drop: %v", err)
+		}
+		if n := value[int](t, elsewhere, `SELECT n FROM of_people`); n != 1 {
+			t.Errorf("%d in the other database", n)
+		}
+		if owner := value[string](t, w.super(), `SELECT relowner::regrole::text FROM pg_class WHERE relname = 'of_people'`); owner != w.admin.User {
+			t.Errorf("the table belongs to %s", owner)
+		}
+	})
+}
+
+// A refusal names the statement by its number in the role, and leaves no role.
+func TestGroupThatIsRefused(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		t := w.t
+		g, p := sharing(grantAll, `GRANT SELECT ON missing TO "{{name}}"`)
+		g.Numbers = []int{2, 5}
+		kind(t, w.KeepGroup(t.Context(), g), engine.Refused, "creation_statements: statement 5", "42P01")
+		if w.exists(g.Name) {
+			t.Error("the role stays")
+		}
+		kind(t, w.KeepGroup(t.Context(), postgres.Group{Name: g.Name, Statements: []string{`CREATE ROLE "{{name}}"`}}), engine.Invalid)
+		batch := []engine.Creation{{Lease: intent(t, p), Secret: secretOf("x")}}
+		err := w.Create(t.Context(), batch)[0].Err
+		if !postgres.Lacks(err, g.Name) || postgres.Lacks(err, "other") || postgres.Lacks(nil, g.Name) {
+			t.Errorf("a creation without its group: %v", err)
+		}
+	})
+}
+
+// Any number may keep a group at once, on targets of several processes.
+func TestGroupIsKeptBySeveral(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		t := w.t
+		g, _ := sharing(grantAll, defaultsOf)
+		another := settle(t, w.admin)
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				by := w
+				if i%2 == 0 {
+					by = another
+				}
+				if err := by.KeepGroup(t.Context(), g); err != nil {
+					t.Errorf("keep group: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if !w.exists(g.Name) {
+			t.Error("there is no group")
+		}
+	})
+}
+
+// The sweep lists a group once no account is in it, beside accounts and in their
+// order (B3).
+func TestGroupsAreListed(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		t := w.t
+		g, p := sharing(grantAll)
+		w.keep(g)
+		listed := func() bool {
+			names, err := w.Accounts(t.Context(), username.GroupPrefix, 10000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range names {
+				if n == g.Name {
+					return true
+				}
+			}
+			return false
+		}
+		if !listed() {
+			t.Error("an empty group is not listed")
+		}
+		a := w.issue(1, p)
+		if listed() {
+			t.Error("a group with a member is listed")
+		}
+		w.removed(a...)
+		if !listed() {
+			t.Error("the group is not listed after its last member")
+		}
+		if err := w.DropGroup(t.Context(), g.Name, postgres.Plan{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
