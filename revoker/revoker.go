@@ -65,7 +65,7 @@ type Config struct {
 	Hold        time.Duration // of a claim whose process died; 5 s
 	StrayEvery  time.Duration // 1 min
 	GhostEvery  time.Duration // 10 s
-	RotateEvery time.Duration // between looks for passwords that are due; 5 s
+	RotateEvery time.Duration // between looks for passwords and group roles that are due; 5 s
 	SweepEvery  time.Duration // barriers, mounts, claims; 1 s
 	KeepEnded   time.Duration // leases that ended; 24 h
 	Recount     time.Duration // between comparisons of the counts of living leases that nobody asks for; 24 h
@@ -84,6 +84,7 @@ type Revoker struct {
 	runner  *step.Runner
 	claimer *claim.Claimer
 	rotate  *rotate.Rotations
+	groups  *rotate.Rotations
 	indexer *index.Indexer
 }
 
@@ -106,7 +107,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	}
 	revokers := map[string]engine.Revoker{"": tokens.New(d.Store)}
 	sweepers := map[string]engine.Sweeper{}
-	rotators := map[string]engine.Rotator{}
+	rotators, groups := map[string]engine.Rotator{}, map[string]engine.Rotator{}
 	byType := map[string]engine.Engine{}
 	for _, e := range d.Engines {
 		revokers[e.Type()], byType[e.Type()] = e, e
@@ -115,6 +116,9 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 		}
 		if x, ok := e.(engine.Rotator); ok {
 			rotators[e.Type()] = x
+		}
+		if x, ok := e.(engine.GroupKeeper); ok {
+			groups[e.Type()] = x.GroupRoles()
 		}
 	}
 	if cfg.Observer == nil {
@@ -159,7 +163,10 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	r.rotate = rotate.New(rotate.Deps{
 		Store: d.Store, Engines: rotators, Time: now, Clock: d.Clock, Log: d.Log, Told: cfg.Observer.Rotated, Due: cfg.Observer.RotationsDue,
 	}, rotate.Config{Every: cfg.RotateEvery})
-	steps = append(steps, r.rotate)
+	r.groups = rotate.New(rotate.Deps{
+		Store: d.Store, Engines: groups, Time: now, Clock: d.Clock, Log: d.Log, Told: func(engine.Rotation, error) {},
+	}, rotate.Config{Name: "groups", Every: cfg.RotateEvery})
+	steps = append(steps, r.rotate, r.groups)
 	if !cfg.Paused {
 		steps = append(steps, r.claimer.Steps()...)
 	}
@@ -198,6 +205,7 @@ func (r *Revoker) Run(ctx context.Context) error {
 	err := r.runner.Run(ctx)
 	r.claimer.Wait()
 	r.rotate.Wait()
+	r.groups.Wait()
 	if closed := r.indexer.Close(); closed != nil {
 		r.deps.Log.Warn().Err(closed).Msg("stream consumer was not closed")
 	}

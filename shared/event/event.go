@@ -37,6 +37,11 @@ const (
 	AccountRotated        Type = "account.rotated"         // a static role's new password is in force
 	AccountRotationFailed Type = "account.rotation_failed" // tried again; the password that was served still is
 
+	GroupMade      Type = "group.made"      // a role that holds what accounts share (shared_grants)
+	GroupRefreshed Type = "group.refreshed" // it was granted everything again
+	GroupDropped   Type = "group.dropped"   // no lease needs it; Reason says so where it stays in the target
+	GroupFailed    Type = "group.failed"    // what was due is tried again
+
 	RequestServed Type = "request.served"
 	RequestDenied Type = "request.denied"
 

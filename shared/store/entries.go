@@ -31,6 +31,9 @@ const (
 	KindPolicy    Kind = "policy"   // key: name
 	KindPassword  Kind = "password" // key: name of a password policy
 	KindSystem    Kind = "system"   // installation, naming keys, …: key is the name
+	// KindGroupRole is a role in a target that holds what accounts share. It is
+	// withdrawn once no lease needs it, and deleted when it is gone.
+	KindGroupRole Kind = "group_role" // key: connection's ID + "/" + role's ID + "/" + what it is granted
 
 	KindAudit Kind = "audit" // key: path of an audit device, with trailing slash; see package device
 

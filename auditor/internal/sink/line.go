@@ -118,7 +118,8 @@ func (s *scribe) lines(e event.Event) ([]byte, error) {
 	case event.LeaseRevocationFailed, event.LeaseRevoked, event.LeaseExpired, event.LeaseAbandoned, event.LeaseRolledBack, event.TokenRevoked:
 		all = []line{s.revocation(e, answered)}
 	case event.LeaseRestored, event.SystemStarted, event.StoreSuspended, event.StoreResumed, event.InstallationDoubted,
-		event.AccountRotated, event.AccountRotationFailed:
+		event.AccountRotated, event.AccountRotationFailed,
+		event.GroupMade, event.GroupRefreshed, event.GroupDropped, event.GroupFailed:
 		all = []line{s.system(e)}
 	default: // of a later version, or unreadable
 		all = []line{s.system(e)}

@@ -1,6 +1,7 @@
-// Package rotate gives accounts of static roles new passwords when these are
-// due: the part of it that is about time. The engine does the rotation, and the
-// store decides that it is done once.
+// Package rotate does what falls due in targets by itself: it gives accounts of
+// static roles new passwords, and keeps group roles. It is the part of that which
+// is about time: the engine does the act, and the store decides that it is done
+// once. Below, a rotation is either.
 //
 // # What holds
 //
@@ -67,6 +68,7 @@ type Deps struct {
 
 // Config tunes a [Rotations]; the zero value works.
 type Config struct {
+	Name     string        // of the step; "rotations"
 	Every    time.Duration // at most between looks at the store; 5 s
 	Least    time.Duration // at least between them; 500 ms
 	MinProbe time.Duration // first delay after a target was down; 250 ms
@@ -94,6 +96,7 @@ type target struct {
 
 // New returns the step; it starts nothing.
 func New(d Deps, cfg Config) *Rotations {
+	cfg.Name = cmp.Or(cfg.Name, "rotations")
 	cfg.Every = cmp.Or(cfg.Every, 5*time.Second)
 	cfg.Least = cmp.Or(cfg.Least, 500*time.Millisecond)
 	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
@@ -102,7 +105,7 @@ func New(d Deps, cfg Config) *Rotations {
 }
 
 // Name implements [step.Step].
-func (*Rotations) Name() string { return "rotations" }
+func (s *Rotations) Name() string { return s.cfg.Name }
 
 // Wake implements [step.Waker].
 func (s *Rotations) Wake() <-chan struct{} { return s.wake }
@@ -176,10 +179,10 @@ func (s *Rotations) say(why string) {
 		return
 	}
 	if s.said = why; why == "" {
-		s.Log.Info().Msg("static roles are rotated again")
+		s.Log.Info().Str("step", s.cfg.Name).Msg("what falls due in targets is done again")
 		return
 	}
-	s.Log.Warn().Str("reason", why).Msg("static roles are not rotated")
+	s.Log.Warn().Str("step", s.cfg.Name).Str("reason", why).Msg("what falls due in targets is not done")
 }
 
 // launch starts a flight where the target has none, and is not down.
@@ -272,7 +275,7 @@ func (s *Rotations) allowed(ctx context.Context, e engine.Rotator, name string) 
 }
 
 func notYet(why string) error {
-	return &engine.Error{Kind: engine.NotYet, Message: "passwords are not rotated for now: " + why}
+	return &engine.Error{Kind: engine.NotYet, Message: "nothing is changed in the target by itself for now: " + why}
 }
 
 // land ends a flight and notes how the target did.
@@ -287,7 +290,7 @@ func (s *Rotations) land(name string, down bool) {
 		t.until = s.Clock.Now().Add(step.Jitter(min(s.cfg.MinProbe<<min(t.failed-1, 10), s.cfg.MaxProbe)))
 		return
 	case t.failed > 0:
-		s.Log.Info().Str("target", name).Msg("target of static roles answers again")
+		s.Log.Info().Str("target", name).Msg("target answers again")
 		s.wake.Set()
 	}
 	delete(s.targets, name)

@@ -61,6 +61,12 @@ func (e *Engine) rehearsal(
 	if out.Plan, err = ro.plan(entry, &c.connection, c.entry.ID); err != nil {
 		return out, err
 	}
+	if ro.Shared {
+		if out.Group, err = e.rehearsedGroup(ctx, ro); err != nil {
+			return out, err
+		}
+		out.Plan.Group = out.Group.Name
+	}
 	if out.Password, err = e.password(ctx, cmp.Or(ro.Policy, c.Policy), &out.Plan); err != nil {
 		return out, err
 	}

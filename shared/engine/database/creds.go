@@ -19,6 +19,8 @@ import (
 type frozen struct {
 	postgres.Plan
 	Identity postgres.Identity `json:"identity,omitzero"`
+	// GroupID is the entry of the group role that Plan.Group names.
+	GroupID string `json:"group_id,omitempty"`
 }
 
 // Plan implements [engine.Configurer] for creds/<role>.
@@ -68,16 +70,25 @@ func (e *Engine) plan(ctx context.Context, r *engine.Request, ro *role, entry st
 		Guard:  []store.Ref{{Kind: store.KindRole, ID: entry.ID}, {Kind: store.KindConnection, ID: c.entry.ID}},
 		Secret: password,
 	}
-	var identity postgres.Identity
+	freeze := frozen{Plan: p}
 	err = e.use(ctx, c.entry.ID, func(o *opened, s *stored) (err error) {
-		identity = s.Identity
+		freeze.Identity = s.Identity
+		if ro.Shared {
+			// It is the role's, and stays where this request comes to nothing.
+			g, err := e.standingGroup(ctx, o, s, ro, entry, r.Actor)
+			if err != nil {
+				return err
+			}
+			freeze.Group, freeze.GroupID = g.Name, g.entry.ID
+			out.Guard = append(out.Guard, store.Ref{Kind: store.KindGroupRole, ID: g.entry.ID})
+		}
 		out.TargetOffset, err = e.clockOffset(ctx, o)
 		return err
 	})
 	if err != nil {
 		return nil, listed(err)
 	}
-	if out.Frozen, err = json.Marshal(frozen{Plan: p, Identity: identity}); err != nil {
+	if out.Frozen, err = json.Marshal(freeze); err != nil {
 		return nil, fmt.Errorf("encode plan: %w", err)
 	}
 	return out, nil

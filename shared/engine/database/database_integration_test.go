@@ -25,13 +25,17 @@ func TestConforms(t *testing.T) {
 	t.Parallel()
 	cluster := testkit.SharedPostgres(t)
 	for _, kind := range testkit.AdminKinds() { // (C4)
-		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
-			enginetest.Run(t, func(tb testing.TB) enginetest.Harness {
-				tb.Helper()
-				return newSite(tb, cluster.CreateAdmin(tb, kind)).harness()
+		for name, shared := range map[string]bool{string(kind): false, string(kind) + " with shared grants": true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				enginetest.Run(t, func(tb testing.TB) enginetest.Harness {
+					tb.Helper()
+					s := newSite(tb, cluster.CreateAdmin(tb, kind))
+					s.must(engine.Write, "roles/good", map[string]any{"shared_grants": shared})
+					return s.harness()
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/username"
+	"github.com/curfew-project/curfew/shared/lease"
 )
 
 // Type is the name of the engine in `secrets enable`.
@@ -54,6 +55,7 @@ type Engine struct {
 		namer *username.Namer
 	}
 	targets targets
+	groups  groups
 }
 
 // New returns an engine; it reads and dials nothing.
@@ -71,6 +73,7 @@ func New(d Deps, cfg Config) (*Engine, error) {
 		log: d.Log.With().Str("component", "engine/database").Logger(),
 	}
 	e.targets.open = map[string]*opened{}
+	e.groups.kept, e.groups.read = map[string]chan struct{}{}, map[string]lease.ID{}
 	return e, nil
 }
 

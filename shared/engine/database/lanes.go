@@ -14,6 +14,7 @@ func (e *Engine) Create(ctx context.Context, target string, batch []engine.Creat
 	fail := func(err error) engine.Created { return engine.Created{Err: err} }
 	out := dispatch(ctx, e, target, batch, func(c *engine.Creation) *lease.Lease { return &c.Lease }, fail,
 		func(o *opened, batch []engine.Creation) []engine.Created { return o.Create(ctx, batch) })
+	e.regroup(ctx, target, batch, out)
 	for n := range out {
 		if out[n].Err != nil {
 			out[n].Err = listed(out[n].Err) // a client reads it

@@ -37,6 +37,12 @@ type role struct {
 	ReassignTo     string                          `json:"reassign_owned_to,omitempty"`
 	Databases      []string                        `json:"databases,omitempty"`
 	Policy         string                          `json:"password_policy,omitempty"` // name
+
+	// Shared: what the statements grant on objects is a group role's.
+	Shared bool `json:"shared_grants,omitempty"`
+	// Refresh is between grants of it all to the group role; 0: only when the
+	// role is written, nil: [refreshEvery].
+	Refresh *time.Duration `json:"shared_grants_refresh,omitempty"`
 }
 
 // roleByName returns a role and its entry, or nil.
@@ -88,6 +94,13 @@ func (r *role) plan(entry store.Entry, c *connection, connectionID string) (post
 	if p.Databases == nil {
 		p.Databases = c.Databases
 	}
+	if r.Shared {
+		own, _, err := s.Creation.Share()
+		if err != nil {
+			return postgres.Plan{}, invalid(err.Error())
+		}
+		p.Creation, p.Numbers = own.Sources(), own.Numbers()
+	}
 	if err := p.Check(); err != nil {
 		return postgres.Plan{}, invalid(err.Error())
 	}
@@ -122,10 +135,15 @@ func (e *Engine) writeRole(ctx context.Context, req *engine.Request, name string
 	}
 	w := store.Write{Puts: []store.Entry{entry}}
 	w.Events = append(w.Events, changed(req.Actor, req.Mount, req.Path, req.Operation, "", req.Data))
-	if _, err := e.store.Write(ctx, w); err != nil {
+	written, err := e.store.Write(ctx, w)
+	if err != nil {
 		return nil, storeError("store role", err)
 	}
-	return warned(append(warnings, r.lint()...)), nil
+	warnings = append(warnings, r.lint()...)
+	if r.Shared && found != nil {
+		warnings = append(warnings, e.writeGroup(ctx, req, r, written[0], found)...)
+	}
+	return warned(warnings), nil
 }
 
 // update takes what the body names; the rest stays.
@@ -143,6 +161,11 @@ func (r *role) update(data map[string]any) (warnings []string, err error) {
 	f.text("owned_objects", (*string)(&r.OwnedObjects))
 	f.text("reassign_owned_to", &r.ReassignTo)
 	f.list("databases", &r.Databases)
+	f.flag("shared_grants", &r.Shared)
+	refresh := r.refresh()
+	if f.duration("shared_grants_refresh", &refresh) {
+		r.Refresh = &refresh
+	}
 	kind := "password"
 	f.text("credential_type", &kind)
 	var config map[string]any
@@ -154,6 +177,8 @@ func (r *role) update(data map[string]any) (warnings []string, err error) {
 		return nil, invalid(fmt.Sprintf("credential_type is %q, only \"password\" is possible", kind))
 	case r.DBName == "":
 		return nil, invalid("db_name is missing: name the connection that the role uses")
+	case refresh != 0 && refresh < minRefresh:
+		return nil, invalid("shared_grants_refresh is a minute at least, or 0: only when the role is written")
 	case r.MaxTTL > 0 && r.DefaultTTL > r.MaxTTL:
 		return nil, invalid(fmt.Sprintf("lease TTL too large: default_ttl of %s is above max_ttl of %s",
 			lease.Short(r.DefaultTTL), lease.Short(r.MaxTTL)))
@@ -167,7 +192,7 @@ func (r *role) update(data map[string]any) (warnings []string, err error) {
 }
 
 func (e *Engine) readRole(ctx context.Context, req *engine.Request, name string) (*engine.Response, error) {
-	r, _, err := e.roleByName(ctx, req.MountID, name)
+	r, entry, err := e.roleByName(ctx, req.MountID, name)
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +224,11 @@ func (e *Engine) readRole(ctx context.Context, req *engine.Request, name string)
 	}
 	if len(r.Databases) > 0 {
 		d["databases"] = r.Databases
+	}
+	if r.Shared {
+		if err := e.showGroup(ctx, r, entry, d); err != nil {
+			return nil, err
+		}
 	}
 	return &engine.Response{Data: d}, nil
 }

@@ -75,7 +75,9 @@ func (e *Engine) mayKeep(ctx context.Context, c *stored, username string) error 
 	if err != nil {
 		return err
 	}
-	if _, ours := namer.Recognise(username); ours || strings.HasPrefix(username, postgres.MarkRole("")) {
+	_, account := namer.Recognise(username)
+	_, group := namer.RecogniseGroup(username)
+	if account || group || strings.HasPrefix(username, postgres.MarkRole("")) {
 		return invalid(fmt.Sprintf("%q is an account of Curfew's own making: a static role is for accounts that people made", username))
 	}
 	kept := c.connection

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -26,9 +27,10 @@ type Entries interface {
 	Write(ctx context.Context, w store.Write) ([]store.Entry, error)
 }
 
-// Leases tells whether a deleted connection is still needed (A2).
+// Leases tells whether a deleted connection or a group role is still needed (A2).
 type Leases interface {
 	Count(ctx context.Context, q store.Query) (int64, error)
+	Find(ctx context.Context, q store.Query) ([]lease.Lease, error)
 }
 
 // Locks keeps rotations of one admin user apart (B11).

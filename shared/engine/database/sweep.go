@@ -39,7 +39,8 @@ func (e *Engine) mountPath(ctx context.Context, s *stored) string {
 }
 
 // Accounts implements [engine.Sweeper]: of the names that look like ours it
-// returns those whose mark is ours (B2).
+// returns those whose mark is ours (B2). A group role of ours counts as an
+// account where no entry has it: it is a stray then, with no lease.
 func (e *Engine) Accounts(ctx context.Context, target, after string, limit int) ([]engine.Account, error) {
 	if limit <= 0 {
 		limit = pageSize
@@ -55,10 +56,22 @@ func (e *Engine) Accounts(ctx context.Context, target, after string, limit int) 
 			if err != nil {
 				return err
 			}
+			var kept map[string]bool
 			for _, name := range names {
 				after = name
 				if m, ok := namer.Recognise(name); ok {
 					out = append(out, engine.Account{Name: name, CreatedAt: m.CreatedAt})
+				}
+				if at, ok := namer.RecogniseGroup(name); ok {
+					// The entry precedes the role: it is looked for after the listing.
+					if kept == nil {
+						if kept, err = e.groupNames(ctx); err != nil {
+							return err
+						}
+					}
+					if !kept[name] {
+						out = append(out, engine.Account{Name: name, CreatedAt: at})
+					}
 				}
 				if len(out) == limit {
 					return nil
@@ -82,7 +95,9 @@ func (e *Engine) StrayPlan(ctx context.Context, target string, a engine.Account)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, ours := namer.Recognise(a.Name); !ours {
+	_, account := namer.Recognise(a.Name)
+	_, group := namer.RecogniseGroup(a.Name)
+	if !account && !group {
 		return nil, nil, invalid(fmt.Sprintf("%q bears no mark of this installation", a.Name))
 	}
 	s, err := e.connectionByID(ctx, target)

@@ -54,6 +54,10 @@ func (e *Engine) forget(ctx context.Context, id string) (bool, error) {
 	if err != nil || n > 0 {
 		return false, err
 	}
+	grouped, err := e.grouped(ctx, id)
+	if err != nil || grouped {
+		return false, err // whoever drops the last one comes back here
+	}
 	err = e.release(ctx, id)
 	return err == nil, err
 }
@@ -106,6 +110,10 @@ func (e *Engine) Disabled(ctx context.Context, mountID string) error {
 	var all sync.WaitGroup // no target waits for another
 	for _, id := range connections {
 		all.Go(func() {
+			if grouped, err := e.grouped(ctx, id); err != nil || grouped {
+				e.kept(err, id)
+				return
+			}
 			if err := e.release(ctx, id); err != nil {
 				e.kept(err, id)
 			}

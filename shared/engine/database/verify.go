@@ -75,9 +75,13 @@ func warnings(findings []postgres.Finding) []string {
 func (r *role) lint() []string { return warnings(r.findings()) }
 
 func (r *role) findings() []postgres.Finding {
-	return postgres.Lint(postgres.Plan{
-		Creation: r.Creation, Renewal: r.Renewal, Revocation: r.Revocation, Rollback: r.Rollback,
-	})
+	p := postgres.Plan{Creation: r.Creation, Renewal: r.Renewal, Revocation: r.Revocation, Rollback: r.Rollback}
+	if r.Shared {
+		if own, _, err := r.share(); err == nil {
+			p.Creation = own.Sources()
+		}
+	}
+	return postgres.Lint(p)
 }
 
 // Note implements [postgres.Notes].

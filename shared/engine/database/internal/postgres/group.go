@@ -20,7 +20,9 @@ type Group struct {
 }
 
 // compile reads the statements; errors are fit for a client.
-func (g Group) compile() (sqltext.Script, error) { return sqltext.Parse(sqltext.Shared, g.Statements...) }
+func (g Group) compile() (sqltext.Script, error) {
+	return sqltext.Parse(sqltext.Shared, g.Statements...)
+}
 
 // unit makes the role, unless it is there, and grants it everything again, which
 // costs nothing where it has it. It inherits nothing: it is a member of nothing.

@@ -43,7 +43,7 @@ type Plan struct {
 	// Connection is the id of the connection, for a person who reads it.
 	Connection string `json:"connection,omitempty"`
 
-	Creation   []string `json:"creation,omitempty"`
+	Creation []string `json:"creation,omitempty"`
 	// Group is the role of which the account is made a member, with what all of
 	// its kind share; Creation is without that then, and Numbers are the places
 	// that its statements had, for errors.
