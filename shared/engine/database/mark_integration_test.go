@@ -24,9 +24,6 @@ func eachSite(t *testing.T, test func(s *site)) {
 	}
 }
 
-// id is the connection's.
-func (s *site) id() string { return s.stored("db").entry.ID }
-
 func (s *site) mark(target, was, now string) {
 	s.tb.Helper()
 	if err := s.SetMark(s.tb.Context(), target, was, now); err != nil {
