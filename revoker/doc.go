@@ -37,6 +37,7 @@
 //	owners     what is kept of targets that are gone
 //	ghosts     sessions without an account (C2)
 //	rotations  passwords of static roles that are due (package rotate)
+//	groups     group roles to be refreshed, or dropped (package rotate)
 //	prune      leases that ended long ago
 //	recount    counts of living leases that are wrong (quotas)
 //

@@ -6,7 +6,8 @@ import (
 )
 
 // Rotator is the optional ability to give accounts that people made new
-// passwords on a schedule.
+// passwords on a schedule. What [GroupKeeper] returns does another work by the
+// same contract.
 type Rotator interface {
 	// Rotations lists the rotations that fall due up to a time of the store's
 	// clock, and those that broke off and have to be ended.

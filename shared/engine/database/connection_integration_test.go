@@ -294,6 +294,46 @@ func TestDocumentedAdmin(t *testing.T) {
 	}
 }
 
+// The grants of the documentation are enough for its role with shared grants, also
+// for a table that is made later.
+func TestDocumentedSharedGrants(t *testing.T) {
+	t.Parallel()
+	cluster := testkit.Postgres(t)
+	database := cluster.NewDatabase(t)
+	doc, err := os.ReadFile("../../../docs/postgres.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := func(name string) {
+		cluster.Exec(t, database, `SET ROLE app_owner; CREATE TABLE `+name+` (id int); INSERT INTO `+name+` VALUES (1)`)
+	}
+	cluster.Exec(t, database, `CREATE ROLE app_owner; GRANT CREATE ON SCHEMA public TO app_owner`)
+	table("items")
+	cluster.Exec(t, database, block(t, string(doc), "sql admin"))
+	cluster.Exec(t, database, block(t, string(doc), "sql shared"))
+	b := newBench(t)
+	b.must(engine.Write, "config/db", map[string]any{
+		"connection_url": fmt.Sprintf("postgresql://{{username}}:{{password}}@%s:%d/%s?sslmode=disable", cluster.Host(), cluster.Port(), database),
+		"username":       "curfew_admin", "password": "change-me", "allowed_roles": "*",
+	})
+	section := between(t, string(doc), "## Shared grants", "## What Curfew warns about")
+	statements := strings.NewReplacer(`\"`, `"`, "\\\n", "\n").Replace(between(t, section, `creation_statements="`, "\"\n"))
+	write := func() {
+		if r := b.must(engine.Write, "roles/app-read", roleOf("db", "creation_statements", statements, "shared_grants", "true")); r != nil {
+			t.Errorf("the documented role is warned about: %+v", r)
+		}
+	}
+	write()
+	i := (&site{bench: b, admin: &testkit.Admin{}}).issue("app-read")
+	table("later")
+	write()
+	conn := testkit.Connect(t, cluster.URL(i.Account, i.password.Reveal(), database))
+	var n int
+	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM items) + (SELECT count(*) FROM later)`).Scan(&n); err != nil || n != 2 {
+		t.Errorf("the account reads %d rows, %v", n, err)
+	}
+}
+
 // block is the fenced block of a language in a text.
 func block(tb testing.TB, doc, language string) string {
 	tb.Helper()

@@ -24,6 +24,10 @@
 // claims the account of the system for it. It names its connection, and outlives
 // it: the next one of that name which reaches the same system goes on.
 //
+// A role with shared_grants has a group role in the target for what its statements
+// grant on objects. It is an entry of its own, known by its connection, its role
+// and what it is granted, that is there before the group role and until after it.
+//
 // Sessions are kept in [postgres.Target]s, one for each connection in use. An
 // edit replaces the target; who uses the old one finishes on it.
 //
@@ -40,6 +44,13 @@
 //   - B3: the mark that says who sweeps a target is a role there, one for each
 //     connection. A connection whose target may bear one is not forgotten
 //     before it was taken away, but for a target that is away for a day.
+//   - A2: what a group role is granted is never taken from it while a lease names
+//     it. Other grants, another server or database are another group role.
+//   - A3: a group role is withdrawn, which refuses intents that name it, before
+//     the leases are read that might need it, and dropped only where none does and
+//     no account is a member of it. Its connection waits for it.
+//   - B3: a group role of ours without an entry, and without members, is a stray.
+//     Nothing is refreshed or dropped by itself where strays are only reported.
 //   - B11: at every instant of a rotation the store holds each password that
 //     the target may have. One rotation at a time for an admin user of a
 //     system; a user that another connection needs is refused.
@@ -80,6 +91,8 @@
 //	                                     way to the server alone is not verified
 //	max_open_connections                 writers, 1 by default and 64 at most; ending
 //	                                     access has connections of its own
+//	shared_grants,                       fields of a role, shown where they are set;
+//	  shared_grants_refresh              there ignored
 //	rotate-root of a shared admin user   400 naming the others; there 204, and
 //	                                     the others are locked out
 //	username_template                    needs {{.Mark}}, and its names are proved to
@@ -107,6 +120,11 @@
 //	                      credential, so that nothing has to be rolled back
 //	  … and a mark to go  the deleted connection is kept, hidden; the janitor tries
 //	                      again for a day, then an event names what stays
+//	  … and a group role  the same, tried by the revoker
+//	group role is missing  the creation fails, nothing was made: it is made again, and
+//	                      then the accounts
+//	process dies between  the entry leads to the group role, and a group role without
+//	  entry and group     entry is swept
 //	mark was replaced by  Conflict; any other error of SetMark may hide that it was
 //	  another               set: read it
 //	target moved          Refused until the connection points back (C6)

@@ -126,7 +126,7 @@ func TestGroupKilledAtEachCallOfTheStore(t *testing.T) {
 				t.Parallel()
 				s := newSharing(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
 				survivor := s.process(s.fake)
-				calls := 0
+				var calls int
 				for at := 1; ; at++ {
 					when := fmt.Sprintf("killed at call %d", at)
 					a.before(survivor)
@@ -161,7 +161,7 @@ func TestGroupCutAtEachMessage(t *testing.T) {
 					t.Parallel()
 					s := newSharing(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
 					survivor := s.process(s.fake)
-					messages := 0
+					var messages int
 					for at := int64(1); ; at++ {
 						when := fmt.Sprintf("cut at message %d", at)
 						a.before(survivor)

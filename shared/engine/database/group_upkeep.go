@@ -39,8 +39,9 @@ func (e *Engine) GroupRoles() engine.Rotator { return groupRoles{e} }
 // Rotations implements [engine.Rotator].
 func (k groupRoles) Rotations(ctx context.Context, until time.Time) ([]engine.Rotation, error) {
 	var out []engine.Rotation
+	v := k.newView()
 	err := k.eachGroup(ctx, "", func(g *storedGroup) error {
-		r, config, err := k.user(ctx, g)
+		r, config, err := v.user(ctx, g)
 		if err != nil {
 			return err
 		}
@@ -70,7 +71,7 @@ func (k groupRoles) Rotate(ctx context.Context, r engine.Rotation, allowed func(
 	if err != nil {
 		return false, err
 	}
-	uses, config, err := k.user(ctx, g)
+	uses, config, err := k.newView().user(ctx, g)
 	if err != nil {
 		return false, err
 	}
@@ -99,19 +100,46 @@ func (k groupRoles) Rotate(ctx context.Context, r engine.Rotation, allowed func(
 	return false, engine.AsError(err)
 }
 
+// view is what one look at all groups reads of mounts and connections, once each.
+type view struct {
+	*Engine
+	mounts      map[string]bool
+	connections map[string]*stored // nil: there is none
+}
+
+func (e *Engine) newView() *view {
+	return &view{Engine: e, mounts: map[string]bool{}, connections: map[string]*stored{}}
+}
+
+// around is the mount of a group, whether it is there, and its connection.
+func (v *view) around(ctx context.Context, g *storedGroup) (there bool, c *stored, err error) {
+	there, known := v.mounts[g.MountID]
+	if !known {
+		if there, err = v.mountThere(ctx, g.MountID); err != nil {
+			return false, nil, err
+		}
+		v.mounts[g.MountID] = there
+	}
+	c, known = v.connections[g.Connection]
+	if !known {
+		c, err = v.connectionByID(ctx, g.Connection)
+		if err != nil && engine.AsError(err).Kind != engine.NotFound {
+			return false, nil, err
+		}
+		v.connections[g.Connection] = c
+	}
+	return there, c, nil
+}
+
 // user is the role that uses a group as role and connection are now, or nil;
 // config is their revision.
-func (e *Engine) user(ctx context.Context, g *storedGroup) (uses *role, config string, err error) {
-	there, err := e.mountThere(ctx, g.MountID)
+func (v *view) user(ctx context.Context, g *storedGroup) (uses *role, config string, err error) {
+	there, c, err := v.around(ctx, g)
 	if err != nil {
 		return nil, "", err
 	}
-	r, entry, err := e.roleByName(ctx, g.MountID, g.Role)
+	r, entry, err := v.roleByName(ctx, g.MountID, g.Role)
 	if err != nil {
-		return nil, "", err
-	}
-	c, err := e.connectionByID(ctx, g.Connection)
-	if err != nil && engine.AsError(err).Kind != engine.NotFound {
 		return nil, "", err
 	}
 	config = entry.ID + "." + strconv.FormatInt(entry.Revision, 10)

@@ -29,7 +29,8 @@ func (e *Engine) Help() []engine.Help {
 			Path: "roles/<name>", Synopsis: "What the accounts of a role may do, and for how long.",
 			Text: "PUT takes db_name (a connection), creation_statements, and if wanted revocation_statements, renew_statements,\n" +
 				"rollback_statements, default_ttl and max_ttl. Statements use {{name}}, {{password}} and {{expiration}}; they are read\n" +
-				"when the role is written, and what cannot be right is refused. Leases that are live keep what they began with.",
+				"when the role is written, and what cannot be right is refused. Leases that are live keep what they began with.\n" +
+				"With shared_grants what they grant on objects is granted once, to a group role of Curfew's.",
 		},
 		{
 			Path: "roles/<name>/check", Synopsis: "What would go wrong with a role.",

@@ -76,12 +76,13 @@ func (r *role) lint() []string { return warnings(r.findings()) }
 
 func (r *role) findings() []postgres.Finding {
 	p := postgres.Plan{Creation: r.Creation, Renewal: r.Renewal, Revocation: r.Revocation, Rollback: r.Rollback}
-	if r.Shared {
-		if own, _, err := r.share(); err == nil {
-			p.Creation = own.Sources()
-		}
+	if !r.Shared {
+		return postgres.Lint(p)
 	}
-	return postgres.Lint(p)
+	if own, _, err := r.share(); err == nil {
+		p.Creation = own.Sources()
+	}
+	return append(postgres.Lint(p), postgres.LintShared(p)...)
 }
 
 // Note implements [postgres.Notes].

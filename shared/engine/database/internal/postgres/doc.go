@@ -11,6 +11,7 @@
 //	         │             drop            │  a quarter at least for each
 //	         ├ solo     ── what ran over ──┤  own session, discarded after use
 //	         ├ static   ── static roles ───┤  own session
+//	         ├ groups   ── group roles ────┤  own session, discarded after use
 //	         └ rehearse ── a trial ────────┘  own session, rolled back, discarded after use
 //
 // While one batch of a lane is under way the next gathers. Each is one message:
@@ -42,6 +43,8 @@
 //     target's clock is before the end of the attempt, so that nothing of it
 //     arrives later. A verdict on a password is the server's own, after it asked
 //     for the password; what a standby says decides nothing.
+//   - An account with a group role is made and becomes a member of it in one
+//     transaction, which takes no lock on what the group role is granted.
 //   - B8: VALID UNTIL is set after a role's own statements, from the target's
 //     clock, and read back.
 //   - C1, C2: NOLOGIN is committed before sessions are ended, sessions are

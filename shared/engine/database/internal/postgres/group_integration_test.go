@@ -3,9 +3,11 @@
 package postgres_test
 
 import (
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
@@ -187,4 +189,55 @@ func TestGroupsAreListed(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// A table knows the group and none of its members, however many they are. With
+// CURFEW_GRANTS=all there are more than direct grants allow on one table, and these
+// are shown to end; the figures are logged.
+func TestGroupOfManyMembers(t *testing.T) {
+	t.Parallel()
+	const few, many = 200, 2600
+	want := few
+	all := os.Getenv("CURFEW_GRANTS") == "all"
+	if all {
+		want = many
+	}
+	w := settle(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+	g, p := sharing(`GRANT SELECT ON items TO "{{name}}"`)
+	w.keep(g)
+	start := time.Now()
+	var last account
+	for n := 0; n < want; n += 100 {
+		last = w.issue(100, p)[0]
+	}
+	t.Logf("shared: %d live accounts in %v", want, time.Since(start).Round(time.Millisecond))
+	if n := value[int](t, w.login(last), `SELECT count(*) FROM items`); n != 2 {
+		t.Errorf("the last account reads %d items", n)
+	}
+	if n := value[int](t, w.super(), `SELECT array_length(relacl, 1) FROM pg_class WHERE relname = 'items'`); n != 2 {
+		t.Errorf("the table has %d grantees, want the owner and the group", n)
+	}
+	if !all {
+		return
+	}
+	run(t, w.admin.Connect(t), `CREATE TABLE direct AS SELECT * FROM items`)
+	start = time.Now()
+	direct := plan(createLogin, `GRANT SELECT ON direct TO "{{name}}"`)
+	for n := 0; n < many; n += 20 {
+		batch := make([]engine.Creation, 20)
+		for i := range batch {
+			batch[i] = engine.Creation{Lease: intent(t, direct), Secret: secretOf("pw")}
+		}
+		before := time.Now()
+		for i, c := range w.Create(t.Context(), batch) {
+			if c.Err != nil {
+				t.Logf("direct: %d live accounts in %v, then: %v", n+i, time.Since(start).Round(time.Millisecond), c.Err)
+				return
+			}
+		}
+		if n%400 == 0 {
+			t.Logf("direct: %d live accounts, 20 more in %v", n, time.Since(before).Round(time.Millisecond))
+		}
+	}
+	t.Error("direct grants did not end")
 }

@@ -121,6 +121,31 @@ func Lint(p Plan) []Finding {
 	return out
 }
 
+// LintShared looks at what stands beside shared grants: statements that work on
+// rights of each account bring back what sharing does away with.
+func LintShared(p Plan) []Finding {
+	s, err := p.Compile()
+	if err != nil {
+		return nil // Lint says so
+	}
+	var out []Finding
+	for _, script := range []sqltext.Script{s.Renewal, s.Revocation, s.Rollback} {
+		if n := first(script, onRights); n > 0 {
+			out = append(out, Finding{
+				Code: "shared-grants", Kind: script.Kind().String(), Statement: n,
+				Text: script.Kind().String() + " work on rights that the account does not have with shared_grants, and wait for each other " +
+					"at that: leave them out, the account is dropped all the same",
+			})
+		}
+	}
+	return out
+}
+
+func onRights(st sqltext.Statement) bool {
+	verb, _, _ := strings.Cut(st.Head(), " ")
+	return st.Conflicting() && (verb == "GRANT" || verb == "REVOKE" || st.Head() == "ALTER DEFAULT")
+}
+
 // first is the number of the first statement that is so, or 0.
 func first(s sqltext.Script, is func(sqltext.Statement) bool) int {
 	for _, st := range s.Statements() {
