@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/curfew-project/curfew/auditor/internal/examine"
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
+	"github.com/curfew-project/curfew/shared/fsck"
 )
 
 // ErrDamaged says that the ledger is not what was signed. What and where was
@@ -66,4 +68,16 @@ func publicKey(dir, text string) (ledger.PublicKey, error) {
 		return k, fmt.Errorf("read the ledger's public key: %w", err)
 	}
 	return k, nil
+}
+
+// Examine goes through the ledger in dir, as [Verify] finds it, and tells what
+// fsck asks for: what the running auditor serves at /v1/audit/fsck.
+func Examine(ctx context.Context, dir string, share fsck.Share, each func(fsck.Line) error) error {
+	if below := filepath.Join(dir, ledgerDir); isDir(below) {
+		dir = below
+	}
+	if err := examine.Record(ctx, ledger.NewReader(dir), share, each); err != nil {
+		return fmt.Errorf("examine the ledger: %w", err)
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/audit"
 	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/auth/approle"
+	"github.com/curfew-project/curfew/issuer/internal/inspect"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
@@ -28,6 +29,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/wrapping"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/fsck"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/step"
@@ -130,6 +132,8 @@ type Config struct {
 	// Mounted are handlers of other roles, by the path prefix that they serve
 	// ("/v1/audit/"). They get only requests with a valid token.
 	Mounted map[string]http.Handler
+	// Tail, if set, asks for the end of the event stream, for sys/fsck.
+	Tail func(context.Context) *fsck.Tail
 }
 
 // Issuer is the role.
@@ -189,6 +193,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 		Issuing:  issuing.New(d.Store, d.Clock, d.Log, issuing.Config{System: system, MaxBacklog: cfg.MaxBacklog, MaxLag: cfg.MaxLag, Observer: cfg.Observer}),
 		Wrapping: wrapping.New(d.Store, system.Max),
 		Status:   status.New(d.Seal, watch, d.Clock, cfg.Version), Operator: desk,
+		Inspect:   inspect.New(d.Store, engines, cfg.Tail),
 		Passwords: passwords.New(d.Store),
 		Audit:     audit.New(d.Store, d.Sealer, registry, d.Clock),
 	}

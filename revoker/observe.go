@@ -2,8 +2,10 @@ package revoker
 
 import (
 	"context"
+	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
+	"github.com/curfew-project/curfew/shared/installation"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -43,6 +45,12 @@ type Drift struct {
 	Missing  int  // did not wait in the index at two looks in a row
 	Compared int  // leases that the look covered
 	Members  int  // of the whole index, due and in flight
+}
+
+// Revoking is d as a process says it to who asks how things stand; strays is how
+// often it looks for accounts without a lease.
+func (d Drift) Revoking(strays time.Duration) installation.Revoking {
+	return installation.Revoking{Known: d.Known, Missing: d.Missing, Members: d.Members, StrayEvery: strays}
 }
 
 // Nop is an [Observer] that ignores everything.

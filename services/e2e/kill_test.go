@@ -67,6 +67,7 @@ func TestKilledInCreation(t *testing.T) {
 				exec("ROLLBACK")
 			}
 			only(t, target, "v-root-app-", rolledBackWithin, held.user)
+			fsckClean(t, s, rolledBackWithin)
 			if !target.works(t, held) {
 				t.Error("a credential that a client holds was taken away")
 			}
@@ -123,7 +124,7 @@ func TestKilledAtRandom(t *testing.T) {
 				h.round(t, s, c, after)
 				s.start(t)
 				t.Logf("round %d: killed after %v; clients hold %d credentials", round+1, after, len(h.creds))
-				h.check(t, target)
+				h.check(t, s, target)
 			}
 			h.finish(t, s, target, c)
 		})
@@ -180,7 +181,7 @@ func (h *held) note(change func()) {
 }
 
 // check: what clients hold works at once and stays; nothing else stays.
-func (h *held) check(t *testing.T, target *target) {
+func (h *held) check(t *testing.T, s *curfew, target *target) {
 	t.Helper()
 	for _, cred := range h.creds {
 		if !target.works(t, cred) {
@@ -202,6 +203,7 @@ func (h *held) check(t *testing.T, target *target) {
 		return nil
 	})
 	t.Logf("nothing else is left after %v", time.Since(began).Round(time.Millisecond))
+	fsckClean(t, s, rolledBackWithin)
 	there := target.accounts(t, "v-root-app-")
 	for user := range h.creds {
 		if !slices.Contains(there, user) {
@@ -226,4 +228,5 @@ func (h *held) finish(t *testing.T, s *curfew, target *target, c client) {
 		}
 	}
 	verified(t, s)
+	fsckClean(t, s, rolledBackWithin)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/curfew-project/curfew/revoker"
 	"github.com/curfew-project/curfew/services/internal/config"
+	"github.com/curfew-project/curfew/services/internal/heartbeat"
 	"github.com/curfew-project/curfew/services/internal/monitor"
 	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/shared/expiry/memory"
@@ -41,7 +42,7 @@ func role(ctx context.Context, p *program.Process) error {
 		Store: p.Store, Stream: stream, Index: index, Engines: p.Engines(), Clock: p.Clock, Log: p.Part("revoker"),
 	}, revoker.Config{
 		Name: p.Config.Name, StrayEvery: p.Config.Expiry.StraySweep, Paused: p.Config.Expiry.Paused,
-		Observer: watch, Ahead: ahead(p.Config.Redis),
+		Observer: heartbeat.Index{Observer: watch, Tell: p.Tell, Strays: p.Config.Expiry.StraySweep}, Ahead: ahead(p.Config.Redis),
 		// Redis may be away: what is overdue then goes by an index of our own.
 		Fallback: memory.New(),
 	})

@@ -27,6 +27,17 @@ type Process struct {
 	// Skew is the process's clock minus the store's, no more exact than the
 	// round trip to the store.
 	Skew time.Duration `json:"skew_ns"`
+	// Revoker is what a process says that revokes; nil: it does not.
+	Revoker *Revoking `json:"revoker,omitempty"`
+}
+
+// Revoking is what a revoker says of the index that it works from.
+type Revoking struct {
+	Known   bool `json:"index_known"` // it has answered when it was compared last
+	Missing int  `json:"index_missing"`
+	Members int  `json:"index_members"`
+	// StrayEvery is how often it looks for accounts without a lease.
+	StrayEvery time.Duration `json:"stray_every_ns"`
 }
 
 // Beat commits what a process says of itself, and forgets those that have said

@@ -22,6 +22,7 @@ import (
 type Config struct {
 	Readers   int           // of streams at once; 256
 	Searches  int           // at once; 16
+	Checks    int           // of the whole record at once; 2
 	Within    time.Duration // for a search to wait for the catalogue; 2 s
 	Write     time.Duration // for a reader to take a batch; 10 s
 	Heartbeat time.Duration // 15 s
@@ -32,6 +33,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Readers = cmp.Or(c.Readers, 256)
 	c.Searches = cmp.Or(c.Searches, 16)
+	c.Checks = cmp.Or(c.Checks, 2)
 	c.Within = cmp.Or(c.Within, 2*time.Second)
 	c.Write = cmp.Or(c.Write, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
@@ -52,6 +54,7 @@ type Handler struct {
 	end      *watermark.Mark // of the ledger
 	readers  chan struct{}   // holds one for each stream
 	searches chan struct{}
+	checks   chan struct{}
 	stop     sync.Once
 	stopped  chan struct{}
 }
@@ -61,12 +64,14 @@ func New(l *ledger.Reader, c *catalog.Catalog, clk clock.Clock, log zerolog.Logg
 	cfg = cfg.withDefaults()
 	h := &Handler{
 		ledger: l, catalog: c, clock: clk, log: log, cfg: cfg, mux: http.NewServeMux(), end: watermark.New(),
-		readers: make(chan struct{}, cfg.Readers), searches: make(chan struct{}, cfg.Searches), stopped: make(chan struct{}),
+		readers: make(chan struct{}, cfg.Readers), searches: make(chan struct{}, cfg.Searches),
+		checks: make(chan struct{}, cfg.Checks), stopped: make(chan struct{}),
 	}
 	h.mux.HandleFunc("GET /v1/audit/entries", h.entries)
 	h.mux.HandleFunc("GET /v1/audit/stream", h.stream)
 	h.mux.HandleFunc("GET /v1/audit/checkpoint", h.checkpoint)
 	h.mux.HandleFunc("GET /v1/audit/key", h.key)
+	h.mux.HandleFunc("GET /v1/audit/fsck", h.fsck)
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			fail(w, http.StatusNotFound) // as the server says it of a path it does not know

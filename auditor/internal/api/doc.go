@@ -4,6 +4,7 @@
 //	GET /v1/audit/stream      server-sent events from now, or after Last-Event-ID
 //	GET /v1/audit/checkpoint  the latest signed checkpoint (text)
 //	GET /v1/audit/key         the public key that verifies checkpoints (text)
+//	GET /v1/audit/fsck        the whole record, checked: lines of JSON; package examine
 //
 // # What holds
 //
@@ -23,6 +24,7 @@
 //
 //	readers of streams    256, then 503 with Retry-After
 //	searches at a time     16, then 503 with Retry-After
+//	checks at a time       2, then 503 with Retry-After
 //	entries a search       10,000
 //	a reader's backlog     none: it reads the ledger at its own pace
 //	time to take a batch   10 s, then the reader is cut and may resume

@@ -77,6 +77,16 @@ func Verify(ctx context.Context, dir string, key PublicKey, earlier ...[]byte) (
 	return Report{Segments: v.segments, Damages: v.found.damages, Omitted: v.found.omitted}, nil
 }
 
+// Verify is [Verify] with the key that lies beside the ledger: it shows
+// accidents.
+func (r *Reader) Verify(ctx context.Context) (Report, error) {
+	key, err := r.PublicKey()
+	if err != nil {
+		return Report{}, fmt.Errorf("verify ledger: %w", err)
+	}
+	return Verify(ctx, r.dir, key)
+}
+
 type verification struct {
 	dir      string
 	key      PublicKey

@@ -14,6 +14,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/access"
 	"github.com/curfew-project/curfew/issuer/internal/audit"
 	"github.com/curfew-project/curfew/issuer/internal/auth"
+	"github.com/curfew-project/curfew/issuer/internal/inspect"
 	"github.com/curfew-project/curfew/issuer/internal/issuing"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
@@ -59,6 +60,7 @@ type Parts struct {
 	Quotas   *quota.Desk
 	Status   *status.Desk
 	Operator *operator.Desk
+	Inspect  *inspect.Desk
 	Audit    *audit.Desk
 	Recorder *record.Recorder
 

@@ -10,6 +10,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/audit"
 	"github.com/curfew-project/curfew/issuer/internal/auth"
 	"github.com/curfew-project/curfew/issuer/internal/fault"
+	"github.com/curfew-project/curfew/issuer/internal/inspect"
 	"github.com/curfew-project/curfew/issuer/internal/leases"
 	"github.com/curfew-project/curfew/issuer/internal/mounts"
 	"github.com/curfew-project/curfew/issuer/internal/operator"
@@ -28,7 +29,7 @@ import (
 func helps() []engine.Help {
 	return slices.Concat(
 		[]engine.Help{{Path: "sys", Synopsis: "The server itself: mounts, policies, leases and its state."}},
-		status.Help(), mounts.Help(), auth.Help(), access.Help(), wrapping.Help(), quota.Help(), operator.Help(),
+		status.Help(), mounts.Help(), auth.Help(), access.Help(), wrapping.Help(), quota.Help(), operator.Help(), inspect.Help(),
 		leases.Help(), tokens.Help(), passwords.Help(), audit.Help(),
 	)
 }

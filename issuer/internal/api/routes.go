@@ -136,6 +136,9 @@ func (a *API) table() []route {
 		{"sys/seal", "", ops{write: plain(a.Status.Seal)}},
 		{"sys/installation", "", ops{read: plain(a.Operator.Read)}},
 		{"sys/installation/confirm", "", ops{write: plain(a.Operator.Confirm)}},
+		{"sys/fsck", "", ops{read: plain(a.Inspect.Standing)}},
+		{"sys/fsck/leases", "", ops{read: plain(a.Inspect.Leases)}},
+		{"sys/fsck/accounts/…", "", ops{read: a.Inspect.Accounts}},
 
 		{"sys/leases", "", ops{read: a.listParked}},
 		{"sys/leases/count", "", ops{read: a.countParked}},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,15 +37,34 @@ type Heartbeat struct {
 	log    zerolog.Logger
 	says   installation.Process
 	skewed bool // and that was logged
+	wake   step.Signal
+
+	mu    sync.Mutex
+	about *installation.Revoking // what it says of the index
 }
 
 // New returns the heartbeat of a process that starts now. name is unique in the
 // installation.
 func New(s Store, c clock.Clock, log zerolog.Logger, name, program, version string) *Heartbeat {
-	return &Heartbeat{store: s, clock: c, log: log, says: installation.Process{
+	return &Heartbeat{store: s, clock: c, log: log, wake: step.NewSignal(), says: installation.Process{
 		Name: name, Program: program, Version: version, Started: c.Now(),
 	}}
 }
+
+// Tell gives what the process says of the index that it revokes from: at once
+// where that matters to who asks, with the next beat otherwise.
+func (h *Heartbeat) Tell(r installation.Revoking) {
+	h.mu.Lock()
+	was := h.about
+	h.about = &r
+	h.mu.Unlock()
+	if was == nil || was.Known != r.Known || (was.Missing > 0) != (r.Missing > 0) {
+		h.wake.Set()
+	}
+}
+
+// Wake implements [step.Waker].
+func (h *Heartbeat) Wake() <-chan struct{} { return h.wake }
 
 // OwnName tells a process apart that was given no name.
 func OwnName() string {
@@ -68,6 +88,9 @@ func (h *Heartbeat) Do(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("read the store's clock: %w", err)
 	}
 	h.says.Seen, h.says.Skew = now, skew(before, h.clock.Now(), now)
+	h.mu.Lock()
+	h.says.Revoker = h.about
+	h.mu.Unlock()
 	h.warn()
 	if err := installation.Beat(ctx, h.store, h.says); err != nil {
 		return 0, err
@@ -105,4 +128,7 @@ func (h *Heartbeat) Close(ctx context.Context) error {
 	return installation.Gone(ctx, h.store, h.says.Name)
 }
 
-var _ step.Step = (*Heartbeat)(nil)
+var (
+	_ step.Step  = (*Heartbeat)(nil)
+	_ step.Waker = (*Heartbeat)(nil)
+)

@@ -22,6 +22,7 @@ import (
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database"
+	"github.com/curfew-project/curfew/shared/installation"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/publish"
 	"github.com/curfew-project/curfew/shared/step"
@@ -43,6 +44,7 @@ type Process struct {
 	Install *unseal.Installation
 	Hangups *step.Watchers // tells of SIGHUP
 	engine  *database.Engine
+	beat    *heartbeat.Heartbeat
 	opened  atomic.Bool // Store and Install are set
 	begun   atomic.Bool // the role has started
 }
@@ -176,9 +178,14 @@ func (p *Process) Await(ctx context.Context) error {
 		}
 		return nil
 	})
+	p.beat = h
 	p.Life.Run(ctx, "heartbeat", step.New(p.Clock, p.Part("heartbeat"), step.Config{}, h).Run)
 	return nil
 }
+
+// Tell gives what this process says of the index to who asks how things stand;
+// after [Process.Await].
+func (p *Process) Tell(r installation.Revoking) { p.beat.Tell(r) }
 
 // Publish runs a publisher: one of all processes has the lock (D3).
 func (p *Process) Publish(ctx context.Context, bus *jetstream.Bus) error {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/curfew-project/curfew/shared/fsck"
 )
 
 // IO is what the commands see of the process they run in.
@@ -23,6 +25,9 @@ type IO struct {
 	// Wait pauses for d or until ctx is done, whose error it then returns.
 	// Nil means a timer.
 	Wait func(ctx context.Context, d time.Duration) error
+	// Files opens what fsck compares where no server is asked: a data directory,
+	// or what a configuration names. Nil: it asks servers only.
+	Files func(ctx context.Context, dataDir, config string) (fsck.Sources, func() error, error)
 }
 
 // Extension adds a command to the tree.
@@ -61,7 +66,7 @@ func Run(ctx context.Context, args []string, streams IO, extensions ...Extension
 // commands builds the tree of client commands.
 func (s *session) commands() *cobra.Command {
 	root := group("curfew", "Dynamic secrets that are gone on time",
-		s.statusCommand(), s.loginCommand(),
+		s.statusCommand(), s.loginCommand(), s.fsckCommand(),
 		s.readCommand(), s.writeCommand(), s.listCommand(), s.deleteCommand(), s.unwrapCommand(), s.explainCommand(), s.pathHelpCommand(),
 		group("secrets", "Manage secrets engines",
 			s.secretsEnableCommand(), s.secretsListCommand(), s.secretsTuneCommand(), s.secretsDisableCommand()),

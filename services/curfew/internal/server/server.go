@@ -242,7 +242,10 @@ func (s *Server) startRoles(ctx context.Context) error {
 	s.monitor.Register(watch)
 	revoke, err := revoker.New(revoker.Deps{
 		Store: s.store, Stream: bus, Index: memory.New(), Engines: s.engines(), Clock: s.clock, Log: s.part("revoker"),
-	}, revoker.Config{Observer: watch, Name: process, StrayEvery: s.cfg.Expiry.StraySweep, Paused: s.cfg.Expiry.Paused})
+	}, revoker.Config{
+		Name: process, StrayEvery: s.cfg.Expiry.StraySweep, Paused: s.cfg.Expiry.Paused,
+		Observer: heartbeat.Index{Observer: watch, Tell: beat.Tell, Strays: s.cfg.Expiry.StraySweep},
+	})
 	if err != nil {
 		return err
 	}
