@@ -63,6 +63,14 @@ type Comparer interface {
 	Missing(ctx context.Context, members ...Member) ([]Member, error)
 }
 
+// Lister is the optional ability of an index to tell what is in it.
+type Lister interface {
+	// Waiting returns members of a target that wait in due up to a time, by time
+	// and then in any order that does not change, at most limit of them after the
+	// first skip. It changes nothing. What is in flight is not among them.
+	Waiting(ctx context.Context, target string, until time.Time, skip, limit int) ([]Member, error)
+}
+
 // Upcoming is the earliest due time of a target.
 type Upcoming struct {
 	Target string

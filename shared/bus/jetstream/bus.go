@@ -24,6 +24,8 @@ var ErrDisconnected = errors.New("not connected to nats")
 
 // Config is what both forms share; the zero value works.
 type Config struct {
+	// Inspect: who dials only looks, and makes no stream.
+	Inspect  bool
 	Source   string        // CloudEvents source, a URI reference; "/curfew"
 	MaxAge   time.Duration // of events in the stream; 7 days
 	MaxBytes int64         // of the stream, on each replica; 1 GiB

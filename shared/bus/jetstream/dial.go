@@ -79,7 +79,7 @@ func Dial(ctx context.Context, urls string, cfg Config) (*Bus, error) {
 		nc.Close()
 		return nil, err
 	}
-	if b.Disconnected() == nil {
+	if b.Disconnected() == nil && !cfg.Inspect {
 		_ = b.ensureStream(ctx, false) // kept for Check; whoever needs the stream tries again
 	}
 	return b, nil

@@ -73,6 +73,7 @@
 //	          $JS.API.STREAM.INFO.CURFEW_EVENTS
 //	          $JS.API.STREAM.CREATE.CURFEW_EVENTS
 //	          $JS.API.STREAM.UPDATE.CURFEW_EVENTS
+//	          $JS.API.STREAM.MSG.GET.CURFEW_EVENTS
 //	auditor   $JS.API.INFO  $JS.API.STREAM.INFO.CURFEW_EVENTS
 //	          $JS.API.CONSUMER.CREATE.CURFEW_EVENTS.>
 //	          $JS.API.CONSUMER.INFO.CURFEW_EVENTS.*
@@ -82,7 +83,8 @@
 //	          $JS.ACK.CURFEW_EVENTS.>
 //	revoker   both
 //
-// Where operators make the stream themselves, CREATE and UPDATE may be left out.
+// Where operators make the stream themselves, CREATE and UPDATE may be left out;
+// MSG.GET is for fsck, which else does not see where the stream ends.
 // [PublisherMayPublish] and [ConsumerMayPublish] are the same lists.
 //
 // # Figures

@@ -74,6 +74,7 @@ func Laws() []Law {
 		{"D2 missing is what was never offered, has ended, or waits for later", missing},
 		{"D2 what is in flight is not missing", missingInFlight},
 		{"D2 missing is told of any number of members, in order", missingMany},
+		{"D2 waiting is what is due by then and not in flight, in pages", waiting},
 	}
 }
 

@@ -224,7 +224,28 @@ func (x *Index) Missing(_ context.Context, members ...expiry.Member) ([]expiry.M
 	return out, nil
 }
 
+// Waiting implements [expiry.Lister].
+func (x *Index) Waiting(_ context.Context, target string, until time.Time, skip, limit int) (out []expiry.Member, _ error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	tree := x.targets[target]
+	if tree == nil {
+		return nil, nil
+	}
+	tree.Ascend(func(m expiry.Member) bool {
+		if m.At.After(until) || len(out) >= limit {
+			return false
+		}
+		if skip--; skip < 0 {
+			out = append(out, m)
+		}
+		return true
+	})
+	return out, nil
+}
+
 var (
 	_ expiry.Index    = (*Index)(nil)
 	_ expiry.Comparer = (*Index)(nil)
+	_ expiry.Lister   = (*Index)(nil)
 )

@@ -29,6 +29,10 @@ func parse(url secret.Value, cfg Config) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the connection string: %w", err) // pgx hides the password
 	}
+	if cfg.ReadOnly {
+		// The primary, whose sessions take writes but for this one.
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
 	if c.ValidateConnect == nil {
 		// Of several hosts the one that takes writes: never a standby (A7).
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
@@ -42,6 +46,9 @@ func parse(url secret.Value, cfg Config) (*pgx.ConnConfig, error) {
 		// statement and no setting may be expected in it.
 		c.DefaultQueryExecMode = pgx.QueryExecModeExec
 		return c, nil
+	}
+	if cfg.ReadOnly {
+		c.RuntimeParams["default_transaction_read_only"] = "on"
 	}
 	for name, value := range map[string]string{
 		"application_name":                    "curfew",

@@ -48,6 +48,9 @@ type Config struct {
 	// ListenURL is where [Store.Listen] listens: past the pooler, since there
 	// notifications reach nobody. Empty: URL, or nowhere where that is pooled.
 	ListenURL secret.Value
+	// ReadOnly: who opens it only looks; the server refuses every change, but
+	// behind a pooler.
+	ReadOnly bool
 	// Recorded: an auditor compares the store with its record. After each start
 	// of the server the store is suspended until one has (A7): its files may be
 	// those of a backup, and nothing in them says so.
@@ -144,6 +147,9 @@ func open(ctx context.Context, c *storeClock, log zerolog.Logger, cfg Config) (_
 	}
 	if s.blind.Load() {
 		log.Warn().Msg("the store's user may not call pg_control_system(): a database restored into another cluster is not recognised")
+	}
+	if cfg.ReadOnly {
+		return s, nil
 	}
 	if err := s.sweepSlots(ctx); err != nil {
 		log.Warn().Err(err).Msg("the store takes no writes now")

@@ -25,7 +25,10 @@ import (
 var (
 	ErrLocked = errors.New("store is in use")
 	ErrNewer  = errors.New("store was written by a newer program")
-	errClosed = errors.New("store is closed")
+	ErrOlder  = errors.New("store was written by an older program")
+	// ErrReadOnly refuses what would change a store that [Inspect] opened.
+	ErrReadOnly = errors.New("store is only looked at")
+	errClosed   = errors.New("store is closed")
 )
 
 const (
@@ -89,7 +92,7 @@ func Open(ctx context.Context, dir string, c clock.Clock, cfg Config) (_ *Store,
 	if s.writer, err = openWriter(ctx, s, path, c, cfg); err != nil {
 		return nil, err
 	}
-	if s.readers, err = openReaders(path, cfg.Readers); err != nil {
+	if s.readers, err = openReaders(dsn(path, "busy_timeout(10000)", "query_only(1)"), cfg.Readers); err != nil {
 		return nil, err
 	}
 	if s.epochs, err = readEpochs(ctx, s.readers); err != nil {
@@ -134,8 +137,8 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
 
-func openReaders(path string, n int) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(10000)", "query_only(1)"))
+func openReaders(source string, n int) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", source)
 	if err != nil {
 		return nil, err
 	}

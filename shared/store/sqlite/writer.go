@@ -97,6 +97,9 @@ func (w *writer) close(ctx context.Context) error {
 // do waits for a place in a batch, and for its commit. An error means that
 // nothing was started; else each unit says what became of it.
 func (w *writer) do(ctx context.Context, units ...*unit) error {
+	if w == nil { // see Inspect
+		return ErrReadOnly
+	}
 	if err := w.store.enter(); err != nil {
 		return err
 	}
