@@ -18,6 +18,7 @@ func main() {
 	hangups, end := program.Hangups()
 	code := cli.Run(ctx, os.Args[1:], cli.IO{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now,
+		Files: command.Files(os.LookupEnv),
 	}, command.Server(os.LookupEnv, hangups), command.Verify())
 	end()
 	stop()

@@ -17,6 +17,7 @@ import (
 	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/services/internal/relay"
 	"github.com/curfew-project/curfew/services/internal/version"
+	"github.com/curfew-project/curfew/shared/fsck"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
 	"github.com/curfew-project/curfew/shared/step"
@@ -30,6 +31,7 @@ func role(ctx context.Context, p *program.Process) error {
 	var record reader
 	watch := monitor.Issuer(p.Config.Limits.Backlog, func() bool { return len(p.Install.Guard()) > 0 })
 	p.Monitor.Register(watch)
+	var tail atomic.Pointer[func(context.Context) *fsck.Tail]
 	api, err := issuer.New(issuer.Deps{
 		Store: p.Store, Engines: p.Engines(), Seal: p.Install, Keys: p.Install, Sealer: p.Install, Clock: p.Clock, Log: p.Part("issuer"),
 	}, issuer.Config{
@@ -39,6 +41,12 @@ func role(ctx context.Context, p *program.Process) error {
 		Observer:     watch,
 		MaxBody:      p.Config.Listener.MaxRequestSize, Within: p.Config.Listener.MaxRequestDuration,
 		Mounted: map[string]http.Handler{"/v1/audit/": &record},
+		Tail: func(ctx context.Context) *fsck.Tail {
+			if ask := tail.Load(); ask != nil {
+				return (*ask)(ctx)
+			}
+			return &fsck.Tail{Error: "the issuer has not started yet"}
+		},
 	})
 	if err != nil {
 		return err
@@ -67,6 +75,8 @@ func role(ctx context.Context, p *program.Process) error {
 	if err != nil {
 		return err
 	}
+	ask := program.Tail(stream)
+	tail.Store(&ask)
 	return p.Publish(ctx, stream)
 }
 

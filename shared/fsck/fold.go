@@ -27,6 +27,7 @@ type Fold struct {
 	wrong    []Finding
 	last     event.Position
 	entries  int64
+	shift    int64 // of the last entry's number from its place
 }
 
 // turn is what an entry says of a lease.
@@ -84,9 +85,15 @@ func (f *Fold) Add(at event.Position, e *event.Event) {
 // dense: entry n of an epoch bears the number n (D5).
 func (f *Fold) dense(at event.Position, e *event.Event) {
 	next := at.Epoch == f.last.Epoch && at.Number == f.last.Number+1 || at.Epoch > f.last.Epoch && at.Number == 1
-	if next && e.Position == at {
+	if at.Epoch > f.last.Epoch {
+		f.shift = 0
+	}
+	// What is shifted by a number that is missing is told once.
+	shift := e.Position.Number - at.Number
+	if next && e.Position.Epoch == at.Epoch && shift == f.shift {
 		return
 	}
+	f.shift = shift
 	f.wrong = append(f.wrong, Finding{
 		Kind: LedgerGap, Part: PartLedger, Evidence: at.String(),
 		Seen:  fmt.Sprintf("after entry %s comes entry %s, which bears the number %s", f.last, at, e.Position),

@@ -16,7 +16,7 @@ func (s *scan) lookRecord(ctx context.Context) {
 	var end *End
 	err := s.src.Ledger.Record(ctx, s.share, func(l Line) error {
 		switch {
-		case l.Wrong != nil && s.share.Part == 0:
+		case l.Wrong != nil: // of a lease of this share, or of the files, with the first
 			s.f.add(*l.Wrong)
 		case l.Lease != nil:
 			return s.turn(ctx, l.Lease)

@@ -31,6 +31,14 @@ func (f *fleet) check(t *testing.T) {
 	f.target.logins(t, f.book.holds())
 	f.untold(t, active)
 	f.verify(t)
+	f.fsckClean(t)
+}
+
+// fsckClean waits until accounts, leases, index, events, stream and ledger agree,
+// as an operator would ask.
+func (f *fleet) fsckClean(tb testing.TB) {
+	tb.Helper()
+	f.run(tb, "fsck", "-wait=60s")
 }
 
 // clear asks again for the revocations that were not answered.

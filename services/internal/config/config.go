@@ -201,13 +201,18 @@ func Default() Config {
 	}
 }
 
-// Finish fills what depends on other fields, and validates what the program
-// needs.
-func (c *Config) Finish(p Program) error {
+// Derive fills what depends on other fields.
+func (c *Config) Derive() {
 	if c.DataDir != "" {
 		c.KeyFile = cmp.Or(c.KeyFile, filepath.Join(c.DataDir, "seal.key"))
 		c.Audit.LedgerDir = cmp.Or(c.Audit.LedgerDir, filepath.Join(c.DataDir, "audit", "ledger"))
 	}
+}
+
+// Finish fills what depends on other fields, and validates what the program
+// needs.
+func (c *Config) Finish(p Program) error {
+	c.Derive()
 	var k checks
 	if p != Revoker {
 		c.listener(&k)

@@ -156,7 +156,7 @@ func (p *Process) OpenStream(ctx context.Context) (*jetstream.Bus, error) {
 	dial, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	bus, err := jetstream.Dial(dial, strings.Join(c.Servers, ","), jetstream.Config{
-		Source: "/curfew/" + p.Install.ID(), Replicas: int(c.Replicas),
+		Source: "/curfew/" + p.Install.ID(), Replicas: int(c.Replicas), Inspect: p.looks,
 		Client: jetstream.Client{
 			Program: strings.TrimPrefix(string(p.Program), "curfew-"), User: c.User, Password: password, CredentialsFile: c.CredsFile,
 			CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile,

@@ -45,6 +45,7 @@ type Process struct {
 	Hangups *step.Watchers // tells of SIGHUP
 	engine  *database.Engine
 	beat    *heartbeat.Heartbeat
+	looks   bool        // and changes nothing: see Inspect
 	opened  atomic.Bool // Store and Install are set
 	begun   atomic.Bool // the role has started
 }
@@ -161,6 +162,15 @@ func (p *Process) Part(name string) zerolog.Logger {
 
 // Engines are all that there are.
 func (p *Process) Engines() []engine.Engine { return []engine.Engine{p.engine} }
+
+// byType are engines by the name that `secrets enable` takes.
+func byType(all []engine.Engine) map[string]engine.Engine {
+	out := map[string]engine.Engine{}
+	for _, e := range all {
+		out[e.Type()] = e
+	}
+	return out
+}
 
 // Janitor deletes what no lease needs any more.
 func (p *Process) Janitor() step.Step { return p.engine.Janitor() }

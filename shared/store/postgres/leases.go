@@ -16,7 +16,7 @@ import (
 const (
 	selectLease = `SELECT position, body FROM {s}.leases WHERE id = $1`
 	// selectLeases looks each id up by itself, whatever the planner thinks of them.
-	selectLeases = `SELECT l.id, l.position, l.body FROM unnest($1::text[]) AS one(id), LATERAL (
+	selectLeases = `SELECT l.id, l.position, l.body FROM (SELECT DISTINCT unnest($1::text[]) AS id) AS one, LATERAL (
 		SELECT id, position, body FROM {s}.leases WHERE id = one.id OFFSET 0) AS l ORDER BY l.id`
 	nextFrom  = `SELECT id FROM {s}.leases WHERE NOT ended AND id >= $1 ORDER BY id LIMIT 1`
 	nextAfter = `SELECT id FROM {s}.leases WHERE NOT ended AND id > $1 ORDER BY id LIMIT 1`

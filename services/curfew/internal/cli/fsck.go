@@ -141,7 +141,7 @@ func (s *session) printReport(r *fsck.Report) {
 	case codeServer:
 		fmt.Fprintln(s.out, "\nWhat was looked at agrees.")
 	default:
-		fmt.Fprintf(s.out, "\n%d disagreements.\n", len(r.Disagreements)+r.Omitted)
+		fmt.Fprintf(s.out, "\nDisagreements: %d\n", len(r.Disagreements)+r.Omitted)
 	}
 }
 

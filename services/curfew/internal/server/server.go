@@ -21,6 +21,7 @@ import (
 	"github.com/curfew-project/curfew/services/internal/lifecycle"
 	"github.com/curfew-project/curfew/services/internal/listener"
 	"github.com/curfew-project/curfew/services/internal/monitor"
+	"github.com/curfew-project/curfew/services/internal/program"
 	"github.com/curfew-project/curfew/services/internal/unseal"
 	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/bus/jetstream"
@@ -28,6 +29,7 @@ import (
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database"
 	"github.com/curfew-project/curfew/shared/expiry/memory"
+	"github.com/curfew-project/curfew/shared/fsck"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/publish"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -56,6 +58,7 @@ type Server struct {
 	running atomic.Bool // all roles
 	// Stream is the URL for subscribers; set when the roles run.
 	stream atomic.Pointer[string]
+	bus    atomic.Pointer[jetstream.Bus]
 }
 
 // New opens the store and wires the API; nothing runs yet. hangups tells of
@@ -89,7 +92,7 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 		CachedTokens: cfg.Limits.CachedTokens(),
 		Observer:     watch,
 		MaxBody:      cfg.Listener.MaxRequestSize, Within: cfg.Listener.MaxRequestDuration,
-		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)},
+		Mounted: map[string]http.Handler{"/v1/audit/": http.HandlerFunc(s.serveAudit)}, Tail: s.tail,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.life.Stop(ctx))
@@ -275,8 +278,18 @@ func (s *Server) openStream(ctx context.Context) (*jetstream.Bus, error) {
 		return nil, err
 	}
 	s.stream.Store(&url)
+	s.bus.Store(bus)
 	s.life.OnStop("stream", bus.Close)
 	return bus, nil
+}
+
+// tail is where the event stream ends, for fsck.
+func (s *Server) tail(ctx context.Context) *fsck.Tail {
+	bus := s.bus.Load()
+	if bus == nil {
+		return &fsck.Tail{Error: "the stream has not started yet"}
+	}
+	return program.Tail(bus)(ctx)
 }
 
 func (s *Server) part(name string) zerolog.Logger {
