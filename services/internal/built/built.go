@@ -17,6 +17,11 @@ const module = "github.com/curfew-project/curfew/services/"
 // the names that `make build` gives them. It is made if it is not there. raced
 // builds them with the race detector.
 func Programs(ctx context.Context, dir string, raced bool, folders ...string) error {
+	return With(ctx, dir, raced, nil, folders...)
+}
+
+// With is [Programs] with further flags of `go build`.
+func With(ctx context.Context, dir string, raced bool, flags []string, folders ...string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("build the programs: %w", err)
 	}
@@ -24,6 +29,7 @@ func Programs(ctx context.Context, dir string, raced bool, folders ...string) er
 	if raced {
 		args = append(args, "-race")
 	}
+	args = append(args, flags...)
 	for _, folder := range folders {
 		args = append(args, module+folder)
 	}
