@@ -18,7 +18,7 @@ CLEAN    := .ci/clean-env
 
 E2E_DISTRIBUTED := CURFEW_E2E_FORM=distributed $(CLEAN) $(TEST) -count=1 -tags=e2e ./services/e2e
 
-.PHONY: help check unit integration fault e2e sim fleet test fuzz build up down demo bench lint fmt tidy tools servers clients clean
+.PHONY: help check unit integration inject fault e2e sim fleet test fuzz build up down demo bench lint fmt tidy tools servers clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -44,7 +44,7 @@ unit: ## tests without network or servers, race detector on
 integration: ## as unit, plus real Postgres, Redis and NATS; without a server a test is skipped
 	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=integration ./...
 
-fault: ## as unit, plus faults at every outbound call
+inject: ## as unit, plus faults injected at every outbound call, in process
 	@$(CLEAN) $(EACH) $(TEST) -count=1 -tags=fault ./...
 
 e2e: ## as unit, plus the built programs driven by foreign clients; FORM=distributed: those of many machines
@@ -65,12 +65,30 @@ endif
 fleet: ## faults of every kind on the distributed form; minutes of the whole machine
 	@cd services && CURFEW_FLEET=1 $(CURDIR)/$(CLEAN) go test -race -count=1 -timeout=30m -tags=e2e -v ./e2e/fleet
 
+# What is broken is the built programs and real servers. An hour for each form,
+# of the whole machine.
+FAULT_TABLE := $(CURDIR)/.cache/faults.md
+FAULT       := cd services && CURFEW_FAULT=1 CURFEW_FAULT_TABLE=$(FAULT_TABLE) \
+	CURFEW_FAULT_ROUNDS=$(ROUNDS) CURFEW_FAULT_SEED=$(SEED) CURFEW_FAULT_POINTS=$(if $(POINTS),'$(POINTS)') \
+	$(CURDIR)/$(CLEAN) go test -count=1 -timeout=4h -tags=e2e -v $(if $(RUN),-run='$(RUN)') ./e2e/fault
+
+fault: ## break an installation everywhere and print a table; ROUNDS=300 of random kills, SEED= repeats one, FORM=one|distributed
+	@mkdir -p .cache && rm -f $(FAULT_TABLE)
+	@code=0; \
+	$(if $(filter distributed,$(FORM)),,( $(FAULT) ) || code=1;) \
+	$(if $(filter one,$(FORM)),,( export CURFEW_E2E_FORM=distributed; $(FAULT) ) || code=1;) \
+	cat $(FAULT_TABLE) || code=1; exit $$code
+
+# The part of them that is in every run goes by a seed that is printed.
+FAULT_SEED := $(or $(SEED),$(shell echo $$RANDOM$$RANDOM))
+
 # One pass over each module: a package is built once, and its unit,
 # conformance, integration, fault and end-to-end tests run together. Then the
 # end-to-end tests once more, against the distributed form. (The faults of that
 # one are asked for: make fleet.)
 test: servers clients ## all tests with nothing skipped for want of a server; installs Postgres, Redis and the clients where allowed
-	@CURFEW_CI=1 $(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./...
+	@echo "the seed of random faults is $(FAULT_SEED): make test SEED=$(FAULT_SEED) repeats the choices" >&2
+	@CURFEW_CI=1 CURFEW_FAULT_SEED=$(FAULT_SEED) $(CLEAN) $(EACH) $(TEST) -count=1 -tags=$(ALL_TAGS) ./...
 	@CURFEW_CI=1 $(E2E_DISTRIBUTED)
 
 fuzz: ## fuzz the parsers of what clients send, TIME=60s each

@@ -1,0 +1,82 @@
+//go:build e2e
+
+package fault
+
+import "maps"
+
+// unreached are the points that no run of the harness comes by, with the reason.
+// The recovery of a store is broken elsewhere, in process and in the fleet: what
+// it may have to restore is in no chapter.
+func unreached(distributed bool) map[string]string {
+	excused := map[string]string{}
+	for reason, points := range map[string][]string{
+		"only a store that has lost commits: e2e.TestStoreRestored, fleet.TestFailover": {
+			"auditor/internal/recovery.Recovery.anchor store.Confirmed",
+			"auditor/internal/recovery.Recovery.events store.Events",
+			"auditor/internal/recovery.Recovery.fold store.Head",
+			"auditor/internal/recovery.Recovery.foldStream bus.Replay",
+			"auditor/internal/recovery.Recovery.keep store.Due",
+			"auditor/internal/recovery.Recovery.keepAll store.Apply",
+			"auditor/internal/recovery.Recovery.recover store.Now",
+			"auditor/internal/recovery.Recovery.resume store.Resume",
+			"auditor/internal/recovery.Recovery.row store.Get",
+			"auditor/internal/recovery.Recovery.suspend store.Suspend",
+			"auditor/internal/recovery.Recovery.suspension store.Suspension",
+			"auditor/internal/recovery.restoring.apply store.Apply",
+			"auditor/internal/recovery.restoring.entry store.EntryByID",
+			"revoker/internal/work.Worker.suspended store.Get",
+			"shared/installation.Confirm store.Change",
+			"shared/installation.Raise store.Change",
+			"shared/publish.Publisher.rewound store.Suspend",
+		},
+		"only a catalogue whose ledger was replaced, or that is a thousand entries behind: catalog's own tests": {
+			"auditor/internal/catalog.Catalog.rebuild catalogue.anew",
+			"auditor/internal/catalog.Follower.follow catalogue.add",
+		},
+		"only a device whose disk refuses a line: sink's own tests": {
+			"auditor/internal/sink.Table.report store.Now",
+			"auditor/internal/sink.Table.see store.Write",
+		},
+		"only a revocation that takes longer than a third of its claim, 20 s: claim's own tests": {
+			"revoker/internal/claim.Claimer.heartbeat expiry.Extend",
+		},
+		"only two installations on one target: e2e's tests of installations": {
+			"revoker/internal/sweep.Strays.dispute engine.SetMark",
+		},
+		"only an account that the harness cannot make without naming keys: a lease of it without its plan (A7)": {
+			"revoker/internal/work.plan engine.StrayPlan",
+		},
+		"only a target that keeps a deleted connection's mark: database's own tests": {
+			"shared/engine/database.Engine.postpone store.Now",
+		},
+		"only a batch that takes longer than the margin of VALID UNTIL: postgres' own tests": {
+			"shared/engine/database/internal/postgres.Target.mend target.transact",
+		},
+		"only a role whose revocation statements the admin may run as a member alone: postgres' own tests": {
+			"shared/engine/database/internal/postgres.Target.own target.run",
+		},
+		"only a target with replicas: postgres' own tests (C3)": {
+			"shared/engine/database/internal/postgres.Target.replayed target.query",
+		},
+		"only a creation that is still open after its deadline: postgres' own tests (B1)": {
+			"shared/engine/database/internal/postgres.Target.wait target.transact",
+		},
+	} {
+		for _, p := range points {
+			excused[p] = reason
+		}
+	}
+	if distributed {
+		maps.Copy(excused, map[string]string{
+			"auditor/internal/catalog.Open catalogue.anew":         firstOnly,
+			"shared/engine/database.Engine.makeNaming store.Write": firstOnly,
+		})
+		return excused
+	}
+	for _, p := range []string{"auditor.election.Do store.Acquire", "auditor.election.resign store.Release"} {
+		excused[p] = "the auditor of one machine has the ledger for itself"
+	}
+	return excused
+}
+
+const firstOnly = "only the first start of an installation: the run of one machine has it"
