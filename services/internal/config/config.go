@@ -82,7 +82,10 @@ type Listener struct {
 
 // Monitor is the address of health and metrics, in plain HTTP and open to whoever
 // reaches it; empty: none.
-type Monitor struct{ Address string }
+type Monitor struct {
+	Address  string
+	Profiles bool // serve /debug/pprof/ there, too
+}
 
 // Store is the Postgres store.
 type Store struct {
@@ -270,6 +273,7 @@ func (c *Config) bounds(k *checks) {
 		_, _, err := net.SplitHostPort(c.Monitor.Address)
 		k.need(err == nil, `monitor address %q is not host:port`, c.Monitor.Address)
 	}
+	k.need(c.Monitor.Address != "" || !c.Monitor.Profiles, "profiles of monitor need its address")
 	if c.NATS.Listen != "" {
 		_, _, err := net.SplitHostPort(c.NATS.Listen)
 		k.need(err == nil, `nats listen %q is not host:port`, c.NATS.Listen)

@@ -161,7 +161,7 @@ listener "tcp" { address = "127.0.0.1:8200" tls_disable = true }
 store "postgres" { url = "postgres://curfew@db/curfew" password_file = "/p" max_connections = 8 }
 nats  { servers = ["nats://a:4222", "nats://b:4222"] user = "curfew" password_file = "/n" replicas = 3 }
 redis { addresses = ["a:6379", "b:6379"] cluster = true window = "24h" }
-monitor { address = "127.0.0.1:9200" }
+monitor { address = "127.0.0.1:9200" profiles = true }
 audit { ledger_dir = "/ledger" urls = ["http://a:8202", "https://b:8202"] }
 `
 
@@ -176,7 +176,7 @@ func TestDistributedConfiguration(t *testing.T) {
 			t.Fatalf("%s: %v", p, err)
 		}
 		if c.Name != "one" || c.Store.PasswordFile != "/p" || c.Store.MaxConns != 8 || len(c.NATS.Servers) != 2 || c.NATS.Replicas != 3 ||
-			!c.Redis.Cluster || c.Redis.Addresses[1] != "b:6379" || c.Redis.Window != 24*time.Hour || c.Audit.LedgerDir != "/ledger" || c.Audit.URLs[1] != "https://b:8202" {
+			!c.Redis.Cluster || c.Redis.Addresses[1] != "b:6379" || c.Redis.Window != 24*time.Hour || !c.Monitor.Profiles || c.Audit.LedgerDir != "/ledger" || c.Audit.URLs[1] != "https://b:8202" {
 			t.Errorf("%s: unexpected configuration: %+v", p, c)
 		}
 	}
@@ -209,6 +209,7 @@ listener "tcp" { address = "127.0.0.1:8200" tls_disable = true }
 		"cluster and master":  {Revoker, base + store + nats + `redis { addresses = ["a:1"] cluster = true master = "m" }`, "either"},
 		"auditor is no URL":   {Issuer, base + store + nats + `audit { urls = ["a:8202"] }`, "http://"},
 		"monitor is none":     {Revoker, base + store + nats + `monitor { address = "x" }`, "monitor address"},
+		"profiles nowhere":    {Revoker, base + store + nats + `monitor { profiles = true }`, "need its address"},
 		"embedded listening":  {Issuer, base + store + `nats { servers = ["nats://a:1"] listen = "a:2" }`, "listen is for curfew server"},
 		"too few connections": {Issuer, base + nats + `store "postgres" { url = "postgres://db/x" max_connections = 1 }`, "at least 4"},
 	} {

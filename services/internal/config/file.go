@@ -72,7 +72,7 @@ func (c *Config) Parse(text string) error {
 			"max_request_duration": &c.Listener.MaxRequestDuration,
 		}),
 		"name":    &c.Name,
-		"monitor": block(keys{"address": &c.Monitor.Address}),
+		"monitor": block(keys{"address": &c.Monitor.Address, "profiles": &c.Monitor.Profiles}),
 		"store": labelled("postgres", keys{
 			"url":                   &c.Store.URL,
 			"password_file":         &c.Store.PasswordFile,

@@ -24,9 +24,10 @@ type Check struct {
 	Ask  func(context.Context) error
 }
 
-// Monitor answers the three paths. Make it with [New].
+// Monitor answers the paths. Make it with [New].
 type Monitor struct {
 	registry *prometheus.Registry
+	profiles bool
 
 	mu     sync.Mutex
 	checks []Check
@@ -44,6 +45,9 @@ func New(program, version string) *Monitor {
 	)
 	return m
 }
+
+// Profile makes Handler serve profiles, too. Not while it is served.
+func (m *Monitor) Profile() { m.profiles = true }
 
 // Register adds metrics.
 func (m *Monitor) Register(c ...prometheus.Collector) { m.registry.MustRegister(c...) }
@@ -63,6 +67,9 @@ func (m *Monitor) Handler() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, Timeout: 2 * within,
 	}))
+	if m.profiles {
+		profiles(mux)
+	}
 	return mux
 }
 

@@ -113,6 +113,32 @@ func TestLiveAndReady(t *testing.T) {
 	}
 }
 
+// Profiles are served where that is asked for, and what tells of the machine is
+// not among them.
+func TestProfilesAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, asked := range []bool{false, true} {
+		m := New("curfew-test", "1.2.3")
+		want := 404
+		if asked {
+			m.Profile()
+			want = 200
+		}
+		url, stop := serve(t, m)
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1"} {
+			if code, body := get(t, url+path); code != want || asked && body == "" {
+				t.Errorf("asked for %t: %s is %d, want %d", asked, path, code, want)
+			}
+		}
+		if code, _ := get(t, url+"/debug/pprof/cmdline"); code != 404 {
+			t.Errorf("the command line is served: %d", code)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // hung is a check that never answers by itself.
 func hung(ctx context.Context) error {
 	<-ctx.Done()

@@ -133,6 +133,9 @@ func (p *Process) serveMonitor(ctx context.Context) error {
 		return err
 	}
 	p.Log.Info().Str("address", "http://"+l.Addr().String()).Msg("serving health and metrics")
+	if p.Config.Monitor.Profiles {
+		p.Monitor.Profile()
+	}
 	p.Monitor.Require(monitor.Check{Name: "start", Ask: p.started})
 	p.Life.Run(ctx, "monitor", func(ctx context.Context) error { return p.Monitor.Serve(ctx, l) })
 	return nil

@@ -33,6 +33,9 @@ func (s *Server) serveMonitor(ctx context.Context) error {
 		return err
 	}
 	s.log.Info().Str("address", "http://"+l.Addr().String()).Msg("serving health and metrics")
+	if s.cfg.Monitor.Profiles {
+		s.monitor.Profile()
+	}
 	s.life.Run(ctx, "monitor", func(ctx context.Context) error { return s.monitor.Serve(ctx, l) })
 	return nil
 }

@@ -109,8 +109,9 @@ func TestStartIsRefused(t *testing.T) {
 		spoil func(t *testing.T, c *config.Config)
 		want  string
 	}{
-		"port in use":      {func(t *testing.T, c *config.Config) { c.Listener.Address = taken(t) }, "address already in use"}, //nolint:thelper // a fault
-		"nats port in use": {func(t *testing.T, c *config.Config) { c.NATS.Listen = taken(t) }, "address already in use"},      //nolint:thelper // a fault
+		"port in use":         {func(t *testing.T, c *config.Config) { c.Listener.Address = taken(t) }, "address already in use"}, //nolint:thelper // a fault
+		"nats port in use":    {func(t *testing.T, c *config.Config) { c.NATS.Listen = taken(t) }, "address already in use"},      //nolint:thelper // a fault
+		"monitor port in use": {func(t *testing.T, c *config.Config) { c.Monitor.Address = taken(t) }, "address already in use"},  //nolint:thelper // a fault
 		"no certificate": {func(_ *testing.T, c *config.Config) {
 			c.Listener = config.Listener{Address: "127.0.0.1:0", CertFile: "/nowhere.pem", KeyFile: "/nowhere.key"}
 		}, "/nowhere.pem"},
