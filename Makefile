@@ -18,7 +18,7 @@ CLEAN    := .ci/clean-env
 
 E2E_DISTRIBUTED := CURFEW_E2E_FORM=distributed $(CLEAN) $(TEST) -count=1 -tags=e2e ./services/e2e
 
-.PHONY: help check unit integration inject fault e2e sim fleet test fuzz build up down demo bench lint fmt tidy tools servers clients clean
+.PHONY: help check unit integration inject fault e2e sim fleet test fuzz build up down demo bench gobench lint fmt tidy tools servers clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -94,7 +94,11 @@ test: servers clients ## all tests with nothing skipped for want of a server; in
 fuzz: ## fuzz the parsers of what clients send, TIME=60s each
 	@$(CLEAN) .ci/fuzz $(or $(TIME),60s)
 
-bench: ## benchmarks (RUN=pattern narrows)
+# ARGS are flags of the program: `bin/bench -help` lists them.
+bench: build ## measure issuing and revoking on real servers, some minutes of the whole machine (ARGS="-form=distributed -run=issue")
+	@$(CLEAN) bin/bench $(ARGS)
+
+gobench: ## Go benchmarks of the packages (RUN=pattern narrows)
 	@$(CLEAN) $(EACH) go test -run='^$$' -bench='$(or $(RUN),.)' -benchmem ./...
 
 servers: ## find Postgres and Redis for the tests, or install them

@@ -78,7 +78,7 @@ func (t *Topology) addCurfew(ctx context.Context, kind string, i int, more strin
 	text := fmt.Sprintf(`name     = %q
 data_dir = %q
 key_file = %q
-monitor { address = %q }
+monitor { address = %q profiles = %t }
 store "postgres" {
   url           = "postgres://%s@%s/%s?sslmode=disable"
   password_file = %q
@@ -93,7 +93,7 @@ audit {
   device_dirs = [%q]
   urls        = [%s]
 }
-`, name, dataDir, t.KeyFile(), monitor.Address(),
+`, name, dataDir, t.KeyFile(), monitor.Address(), t.cfg.Profiles,
 		login, t.storeAddresses(), login, filepath.Join(t.Dir, passwordFile),
 		list(t.streams), t.cfg.Streams, redis, t.LedgerDir(), t.LogDir(), list(t.auditors))
 	file := filepath.Join(t.Dir, name+".hcl")
@@ -101,6 +101,7 @@ audit {
 		return fmt.Errorf("write the configuration of %s: %w", name, err)
 	}
 	p := t.program(name, "curfew-"+kind, "-config="+file)
+	t.monitors = append(t.monitors, "http://"+monitor.Address())
 	p.probe = "http://" + monitor.Address() + "/readyz"
 	return p.Start(ctx)
 }

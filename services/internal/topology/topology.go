@@ -38,6 +38,8 @@ type Config struct {
 	Uninitialised bool
 	// Standby is whether the store has one, which is synchronous.
 	Standby bool
+	// Profiles makes every program's monitor serve profiles, too.
+	Profiles bool
 	// Settings are further lines of every program's configuration.
 	Settings string
 }
@@ -58,6 +60,7 @@ type Topology struct {
 	password, superuser string
 	// URLs of what programs are told of.
 	streams, auditors, issuers []string
+	monitors                   []string
 }
 
 // names of the parts that there is one of.
@@ -156,6 +159,9 @@ func (t *Topology) RootToken() (secret.Value, error) {
 
 // RootTokenFile is where the first start writes it.
 func (t *Topology) RootTokenFile() string { return filepath.Join(t.Dir, "root-token") }
+
+// Monitors are the URLs at which the roles tell of their health.
+func (t *Topology) Monitors() []string { return t.monitors }
 
 // LedgerDir is the folder that the auditors share.
 func (t *Topology) LedgerDir() string { return filepath.Join(t.Dir, "audit", "ledger") }
