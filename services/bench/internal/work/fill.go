@@ -82,7 +82,7 @@ func (b *Bench) dueTogether(ctx context.Context, v variant, n int) ([]lease, err
 		return nil, err
 	}
 	// Twice what it should take, and what the look-ups take.
-	due := b.clock.Now().Add(10*time.Second + time.Duration(3*float64(n)/probe.PerSecond()*float64(time.Second)))
+	due := b.clock.Now().Add(4*time.Second + time.Duration(3*float64(n)/probe.PerSecond()*float64(time.Second)))
 	leases, err := b.fill(ctx, n, func() (string, error) {
 		ttl := due.Sub(b.clock.Now()).Round(time.Second)
 		if ttl < 2*time.Second {

@@ -56,7 +56,7 @@ func (b *Bench) memory(ctx context.Context) error {
 	}
 	row := report.Row{What: "memory", Role: v.name, More: map[string]float64{}}
 	at := func(live int) {
-		b.pause(ctx, 5*time.Second) // what is free is given back meanwhile
+		b.pause(ctx, b.cfg.Time/2) // what is free is given back meanwhile
 		mb := float64(measure.Memory(b.site.Servers()...)) / 1e6
 		b.point("memory", float64(live), mb)
 		row.More[fmt.Sprintf("MB_at_%06d", live)] = mb
