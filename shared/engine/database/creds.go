@@ -71,7 +71,7 @@ func (e *Engine) plan(ctx context.Context, r *engine.Request, ro *role, entry st
 		Secret: password,
 	}
 	freeze := frozen{Plan: p}
-	err = e.use(ctx, c.entry.ID, func(o *opened, s *stored) (err error) {
+	err = e.useStored(ctx, c, func(o *opened, s *stored) (err error) {
 		freeze.Identity = s.Identity
 		if ro.Shared {
 			// It is the role's, and stays where this request comes to nothing.

@@ -46,6 +46,11 @@ func (e *Engine) use(ctx context.Context, id string, do func(*opened, *stored) e
 	if err != nil {
 		return err
 	}
+	return e.useStored(ctx, s, do)
+}
+
+// useStored is use for who has just read the connection.
+func (e *Engine) useStored(ctx context.Context, s *stored, do func(*opened, *stored) error) (err error) {
 	if s.Identity.SystemID == "" {
 		if s, err = e.identify(ctx, s); err != nil {
 			return err
