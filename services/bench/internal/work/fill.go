@@ -78,23 +78,45 @@ func (b *Bench) dueTogether(ctx context.Context, v variant, n int) ([]lease, err
 	if probe.PerSecond() == 0 {
 		return nil, fmt.Errorf("nothing is issued: %v", probe.Errors)
 	}
-	if err := b.settle(ctx); err != nil {
-		return nil, err
+	// Three times what it should take, for the look-ups, too; where that is not
+	// enough, because the machine has other work, again with more.
+	ahead := 4*time.Second + time.Duration(3*float64(n)/probe.PerSecond()*float64(time.Second))
+	for range tries {
+		if err := b.settle(ctx); err != nil {
+			return nil, err
+		}
+		var leases []lease
+		if leases, err = b.fillUntil(ctx, v, n, b.clock.Now().Add(ahead)); err == nil {
+			return leases, nil
+		}
+		ahead *= 2
 	}
-	// Twice what it should take, and what the look-ups take.
-	due := b.clock.Now().Add(4*time.Second + time.Duration(3*float64(n)/probe.PerSecond()*float64(time.Second)))
+	return nil, err
+}
+
+// fillUntil issues credentials that end at one time, and fails where that has
+// almost come before it is done.
+func (b *Bench) fillUntil(ctx context.Context, v variant, n int, due time.Time) ([]lease, error) {
 	leases, err := b.fill(ctx, n, func() (string, error) {
 		ttl := due.Sub(b.clock.Now()).Round(time.Second)
 		if ttl < 2*time.Second {
-			return "", errors.New("issuing took too long for all to be due together")
+			return "", errLate
 		}
 		return b.role(ctx, v, ttl)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return leases, b.lookup(ctx, leases)
+	if err := b.lookup(ctx, leases); err != nil {
+		return nil, err
+	}
+	if first, _ := span(leases); first.Sub(b.clock.Now()) < time.Second {
+		return nil, errLate
+	}
+	return leases, nil
 }
+
+var errLate = errors.New("issuing took too long for all to be due together")
 
 // lookup asks when each lease is due.
 func (b *Bench) lookup(ctx context.Context, leases []lease) error {
