@@ -21,8 +21,8 @@ import (
 type Config struct {
 	Programs    string // folder of the built programs
 	Distributed bool
-	Issuers     int // of the distributed form; 1
-	Revokers    int // 1
+	Issuers     int // of the distributed form; 2
+	Revokers    int // 2
 	Finder      find.Finder
 	Environ     []string // the caller's
 	Clock       clock.Clock
