@@ -50,7 +50,11 @@ func (w *world) judge(c *call) verdict {
 	if c.method == "target.Create" && !c.delayed && w.chance(w.odds.creep) { // time for what is to be checked twice
 		takes := w.between(100*time.Millisecond, grace+2*time.Second)
 		if w.chance(0.7) {
-			w.later(takes/2, "withdrawal meanwhile", w.clients.withdraw)
+			before := takes / 2
+			if w.chance(0.7) { // its own steps go on between those of the activation
+				before = 0
+			}
+			w.later(takes-before, "withdrawal meanwhile", w.clients.withdraw)
 		}
 		return verdict{wait: takes}
 	}

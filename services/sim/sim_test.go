@@ -82,16 +82,16 @@ func TestDefects(t *testing.T) {
 		seed   uint64
 		by     invariant
 	}{
-		{defectTombstone, 32, invariantLease},
-		{defectRecheck, 48, invariantWithdrawn},
-		{defectBarrier, 32, invariantWithdrawn},
-		{defectClock, 8, invariantEarly},
-		{defectRenewal, 16, invariantWorks},
+		{defectTombstone, 33, invariantLease},
+		{defectRecheck, 79, invariantWithdrawn},
+		{defectBarrier, 79, invariantWithdrawn},
+		{defectClock, 9, invariantEarly},
+		{defectRenewal, 20, invariantWorks},
 		{defectTrim, 2, invariantEnds},
 		{defectAppend, 1, invariantRecord},
 		{defectStale, 2, invariantStray},
-		{defectProof, 1, invariantLease},
-		{defectGiveUp, 26, invariantGivenUp},
+		{defectProof, 2, invariantLease},
+		{defectGiveUp, 30, invariantGivenUp},
 		{defectUnwrap, 3, invariantOnce},
 		{defectVersion, 1, invariantMoves},
 	} {

@@ -31,7 +31,7 @@ func asked[A any](ctx context.Context, s storeOf, method, about string, change b
 // reads are the methods that change nothing.
 var reads = map[string]bool{
 	"Get": true, "Find": true, "Count": true, "Living": true, "Children": true, "Due": true, "Entry": true, "EntryByID": true,
-	"List": true, "Head": true, "Events": true, "Confirmed": true, "Backlog": true, "Suspension": true, "Now": true,
+	"List": true, "Head": true, "Events": true, "Confirmed": true, "Backlog": true, "GetMany": true, "ChangedTokens": true, "Suspension": true, "Now": true,
 }
 
 type nothing struct{}
@@ -69,6 +69,10 @@ func (s storeOf) Apply(ctx context.Context, items ...store.Transition) []store.O
 
 func (s storeOf) Get(ctx context.Context, id lease.ID) (lease.Lease, error) {
 	return asked(ctx, s, "Get", string(id), false, func(ctx context.Context) (lease.Lease, error) { return s.w.store.Get(ctx, id) })
+}
+
+func (s storeOf) GetMany(ctx context.Context, ids ...lease.ID) ([]lease.Lease, error) {
+	return asked(ctx, s, "GetMany", fmt.Sprint(ids), false, func(ctx context.Context) ([]lease.Lease, error) { return s.w.store.GetMany(ctx, ids...) })
 }
 
 func (s storeOf) Find(ctx context.Context, q store.Query) ([]lease.Lease, error) {
@@ -142,6 +146,12 @@ func (s storeOf) Head(ctx context.Context) (event.Position, error) {
 
 func (s storeOf) Events(ctx context.Context, after event.Position, limit int) ([]event.Event, error) {
 	return asked(ctx, s, "Events", after.String(), false, func(ctx context.Context) ([]event.Event, error) { return s.w.store.Events(ctx, after, limit) })
+}
+
+func (s storeOf) ChangedTokens(ctx context.Context, after event.Position, limit int) (store.TokenChanges, error) {
+	return asked(ctx, s, "ChangedTokens", after.String(), false, func(ctx context.Context) (store.TokenChanges, error) {
+		return s.w.store.ChangedTokens(ctx, after, limit)
+	})
 }
 
 func (s storeOf) Confirm(ctx context.Context, consumer string, upTo event.Position) error {

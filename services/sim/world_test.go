@@ -227,6 +227,8 @@ func (openSeal) Unseal(context.Context, secret.Value, lease.Actor) error {
 	return errors.New("not in here")
 }
 
+func (openSeal) Reset() {}
+
 func (openSeal) Guard() []store.Ref { return nil }
 
 func (openSeal) Derive(purpose string) ([]byte, error) { return []byte("key of " + purpose), nil }
