@@ -87,6 +87,17 @@ func (s storeOf) Living(ctx context.Context, path string) (int64, error) {
 	return asked(ctx, s, "Living", path, false, func(ctx context.Context) (int64, error) { return s.w.store.Living(ctx, path) })
 }
 
+func (s storeOf) Miscounts(ctx context.Context, _ func(context.Context) error) ([]store.Miscount, error) {
+	return asked(ctx, s, "Miscounts", "", false, func(ctx context.Context) ([]store.Miscount, error) {
+		// Its pauses are no calls of their own: they would be within this one.
+		return s.w.store.Miscounts(ctx, func(context.Context) error { return nil })
+	})
+}
+
+func (s storeOf) Revoking(ctx context.Context) ([]store.Revoking, error) {
+	return asked(ctx, s, "Revoking", "", false, s.w.store.Revoking)
+}
+
 func (s storeOf) Children(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	return asked(ctx, s, "Children", prefix, false, func(ctx context.Context) ([]string, error) {
 		return s.w.store.Children(ctx, prefix, after, limit)

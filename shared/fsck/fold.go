@@ -173,6 +173,7 @@ func becomes(t event.Type) (lease.State, bool) {
 	case event.LeaseAbandoned:
 		return lease.Abandoned, true
 	case event.LeaseRestored, event.AccountRotated, event.AccountRotationFailed, event.RequestServed, event.RequestDenied,
+		event.GroupMade, event.GroupRefreshed, event.GroupDropped, event.GroupFailed,
 		event.ConfigChanged, event.SystemStarted, event.StoreSuspended, event.StoreResumed,
 		event.InstallationDoubted, event.InstallationConfirmed: // any state, or none
 	}
