@@ -91,7 +91,7 @@ type consumerOf struct {
 // twice and in disorder: whoever consumes them has to bear it (D3).
 func (c consumerOf) Fetch(ctx context.Context, limit int, wait time.Duration) ([]event.Event, error) {
 	look := func() ([]event.Event, error) {
-		return ask(ctx, c.process, call{method: "bus.Fetch", target: "bus", pure: true}, func() ([]event.Event, error) {
+		return ask(ctx, c.process, call{method: "bus.Fetch", target: "bus", pure: !c.w.chaos}, func() ([]event.Event, error) {
 			got, err := c.Consumer.Fetch(context.WithoutCancel(ctx), limit, 0)
 			return c.w.disorder(got), err
 		})

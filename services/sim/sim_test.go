@@ -64,7 +64,7 @@ func report(t *testing.T, seed uint64, r *result) {
 // A seed replays exactly: the same happens again, step by step.
 func TestReplay(t *testing.T) {
 	base := uint64(number(t, "CURFEW_SIM_BASE", 1))
-	for seed := base; seed < base+5; seed++ {
+	for seed := base; seed < base+uint64(number(t, "CURFEW_SIM_REPLAYS", 5)); seed++ {
 		first, again := simulate(t, seed, sound, false), simulate(t, seed, sound, false)
 		if first.hash != again.hash || first.steps != again.steps {
 			t.Errorf("seed %d: %d steps with hash %x, and then %d with %x", seed, first.steps, first.hash, again.steps, again.hash)
@@ -76,23 +76,23 @@ func TestReplay(t *testing.T) {
 // and by what is said here. seed is one that is known to see it; where the code
 // has changed since, others are tried.
 func TestDefects(t *testing.T) {
-	most := uint64(number(t, "CURFEW_SIM_DEFECT_SEEDS", 200))
+	most := uint64(number(t, "CURFEW_SIM_DEFECT_SEEDS", 400))
 	for _, c := range []struct {
 		defect defect
 		seed   uint64
 		by     invariant
 	}{
-		{defectTombstone, 33, invariantLease},
-		{defectRecheck, 79, invariantWithdrawn},
-		{defectBarrier, 79, invariantWithdrawn},
-		{defectClock, 9, invariantEarly},
+		{defectTombstone, 40, invariantLease},
+		{defectRecheck, 82, invariantWithdrawn},
+		{defectBarrier, 174, invariantWithdrawn},
+		{defectClock, 12, invariantEarly},
 		{defectRenewal, 20, invariantWorks},
 		{defectTrim, 2, invariantEnds},
 		{defectAppend, 1, invariantRecord},
 		{defectStale, 2, invariantStray},
 		{defectProof, 2, invariantLease},
-		{defectGiveUp, 30, invariantGivenUp},
-		{defectUnwrap, 3, invariantOnce},
+		{defectGiveUp, 42, invariantGivenUp},
+		{defectUnwrap, 5, invariantOnce},
 		{defectVersion, 1, invariantMoves},
 	} {
 		t.Run(string(c.defect), func(t *testing.T) {
