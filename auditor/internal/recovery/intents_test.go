@@ -95,7 +95,7 @@ func TestKeptIntentsMove(t *testing.T) {
 		t.Errorf("what was revoked by request is %q", l.State)
 	}
 	for _, id := range []lease.ID{confirmed, anew} {
-		if l := w.lease(id); l.State != lease.Active || l.ExpiresAt.Sub(l.ActivatedAt) != time.Hour {
+		if l := w.lease(id); l.State != lease.Active || l.ExpiresAt.Sub(l.IssuedAt) != time.Hour {
 			t.Errorf("%s is %q until %s", id, l.State, l.ExpiresAt)
 		}
 	}
