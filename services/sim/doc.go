@@ -9,8 +9,9 @@
 // stands still while anything moves. Each of them stops at every call that leaves
 // its process (store, target, stream, index, ledger, the answer to a client) and
 // at every timer, and goes on when the scheduler picks it: one at a time, and the
-// seed alone says which. Keys and ids come from the seed, too. So a seed replays
-// exactly, which a test asserts by the hash of all that happened.
+// seed alone says which. Keys and ids come from the seed, too, and all goroutines
+// share one processor. So a seed replays exactly, which a test asserts by the hash
+// of all that happened.
 //
 //	make sim SEEDS=10000   that many seeds; BASE=n begins with seed n
 //	make sim SEED=17       one, with all that happens in it

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +92,9 @@ type result struct {
 // simulate runs one seed.
 func simulate(t *testing.T, seed uint64, d defect, traced bool) (r result) {
 	t.Helper()
+	// Goroutines that one answer woke run one after the other, too: what they do
+	// to each other inside their process is the same again.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	cryptotest.SetGlobalRandom(t, seed) // puts rand.Reader back afterwards
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, seed, d)
