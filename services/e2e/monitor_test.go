@@ -31,6 +31,9 @@ func watched(tb testing.TB) (s *curfew, addresses []string) {
 // and its value.
 type series struct{ instance, name, value string }
 
+// stopped is the target that is stopped, as metrics call it.
+const stopped = "database/db"
+
 var (
 	ownLine  = regexp.MustCompile(`(?m)^(curfew_[a-z0-9_]+)(\{\S*\})? (\S+)$`)
 	typeLine = regexp.MustCompile(`(?m)^# TYPE (curfew_\S+) (\S+)$`)
@@ -52,11 +55,11 @@ func scrape(tb testing.TB, addresses []string) (all []series) {
 	return all
 }
 
-// most is the highest value of a metric of a target.
-func most(all []series, metric, target string) (highest float64, there bool) {
+// most is the highest value of a metric of the target that is stopped.
+func most(all []series, metric string) (highest float64, there bool) {
 	for _, one := range all {
 		v, err := strconv.ParseFloat(one.value, 64)
-		if err != nil || !strings.HasPrefix(one.name, metric+"{") || !strings.Contains(one.name, fmt.Sprintf("target=%q", target)) {
+		if err != nil || !strings.HasPrefix(one.name, metric+"{") || !strings.Contains(one.name, fmt.Sprintf("target=%q", stopped)) {
 			continue
 		}
 		if !there || v > highest {
@@ -130,7 +133,6 @@ func TestAlertOnAStoppedTarget(t *testing.T) {
 	c := newVault(t, s)
 	target := targetOf(t, testkit.Postgres(t), testkit.CreateRoleAdmin) // its own: it is stopped
 	target.setUp(t, c, "database", "5s", "5s")
-	const name = "database/db"
 	expr := expression(t, "CurfewOverdue")
 	evaluates(t, scrape(t, monitors), expr, "")
 	for range 3 {
@@ -140,21 +142,21 @@ func TestAlertOnAStoppedTarget(t *testing.T) {
 	var found []series
 	eventually(t, hang, func() error {
 		found = scrape(t, monitors)
-		late, _ := most(found, "curfew_overdue_oldest_seconds", name)
-		failed, _ := most(found, "curfew_revocation_failures_total", name)
-		open, _ := most(found, "curfew_revocations_open", name)
+		late, _ := most(found, "curfew_overdue_oldest_seconds")
+		failed, _ := most(found, "curfew_revocation_failures_total")
+		open, _ := most(found, "curfew_revocations_open")
 		if late <= 30 || failed == 0 || open == 0 {
 			return fmt.Errorf("%g s late, %g failures, %g open", late, failed, open)
 		}
 		return nil
 	})
-	late, _ := most(found, "curfew_overdue_oldest_seconds", name)
-	evaluates(t, found, expr, fmt.Sprintf(`{labels: '{mount="database/", target=%q}', value: %s}`, name, strconv.FormatFloat(late, 'f', -1, 64)))
+	late, _ := most(found, "curfew_overdue_oldest_seconds")
+	evaluates(t, found, expr, fmt.Sprintf(`{labels: '{mount="database/", target=%q}', value: %s}`, stopped, strconv.FormatFloat(late, 'f', -1, 64)))
 	isDocumented(t, monitors)
 	target.Start(t)
 	eventually(t, hang, func() error {
 		found = scrape(t, monitors)
-		if open, there := most(found, "curfew_revocations_open", name); there {
+		if open, there := most(found, "curfew_revocations_open"); there {
 			return fmt.Errorf("%g are open", open)
 		}
 		return nil
