@@ -50,12 +50,14 @@ func TestCrashPoints(t *testing.T) {
 	t.Logf("%d points in the source; %d with their purposes came about; %d plans", len(w.points), len(found), len(plans))
 	row := faults.Row{Fault: "crash points, " + w.form.name()}
 	var later []after
+	var missed []crashpoint.Plan
 	for batch := range slices.Chunk(plans, together) {
-		w.batch(t, &row, found, batch, nil)
+		missed = append(missed, w.batch(t, &row, found, batch, nil)...)
 		if points := w.news(t, found); len(points) > 0 {
 			later = append(later, after{batch, points})
 		}
 	}
+	w.missed(t, &row, found, missed)
 	if full() {
 		t.Logf("%d plans were carried out; further points came about after %d batches", row.Rounds, len(later))
 		w.afterOthers(t, &row, found, later)
@@ -63,6 +65,26 @@ func TestCrashPoints(t *testing.T) {
 		w.neverHit(t, found)
 	}
 	w.close(t, &row)
+}
+
+// missed tries once more what nobody came by, though it came about before: what
+// waits for a timer or for a loser of a race may not come about each time. Where
+// everything is asked for, what does not come about now fails the run; where a few
+// are, most have to.
+func (w *world) missed(t *testing.T, row *faults.Row, found map[string][]string, plans []crashpoint.Plan) {
+	t.Helper()
+	if full() {
+		for batch := range slices.Chunk(plans, together) {
+			for _, p := range w.batch(t, row, found, batch, nil) {
+				t.Errorf("%s: nobody came by, though %q brought it about before", p, found[p.Point])
+			}
+		}
+		return
+	}
+	t.Logf("nobody came by at %d: %s", len(plans), text(plans))
+	if row.Rounds < len(plans) {
+		t.Errorf("only %d plans were carried out, and %d were not", row.Rounds, len(plans))
+	}
 }
 
 // afterOthers kills at points that came about only because of another kill or
@@ -92,7 +114,7 @@ type after struct {
 }
 
 // batch carries plans out under load, one after the other, and checks. More are
-// at hand all the while; it returns those of them that were not carried out.
+// at hand all the while; it returns those of both that were not carried out.
 func (w *world) batch(t *testing.T, row *faults.Row, found map[string][]string, plans, more []crashpoint.Plan) (left []crashpoint.Plan) {
 	t.Helper()
 	w.tell(t.Context(), t, parked())
@@ -105,8 +127,8 @@ func (w *world) batch(t *testing.T, row *faults.Row, found map[string][]string, 
 		case done:
 			row.Rounds++
 			up = again
-		case len(more) == 0:
-			t.Errorf("%s: nobody came by, though %q brought it about before", p, found[p.Point])
+		default:
+			left = append(left, p)
 		}
 		row.Rounds += len(more) - len(rest)
 		t.Logf("%s (%s): %v; %d more at hand", p, found[p.Point][0], time.Since(began).Round(time.Millisecond), len(rest))
@@ -117,10 +139,10 @@ func (w *world) batch(t *testing.T, row *faults.Row, found map[string][]string, 
 	if up = latest(up, w.again(t)); !w.settle(t, row, up) {
 		t.Logf("the plans since the last check: %s; and %s", text(plans), text(more))
 	}
-	left = w.left(t, more, 0)
-	row.Rounds += len(more) - len(left)
+	rest := w.left(t, more, 0)
+	row.Rounds += len(more) - len(rest)
 	must(t, w.control.Disarm(), "disarm")
-	return left
+	return append(left, rest...)
 }
 
 // left are those of plans that nobody has taken; the first of them was armed at
