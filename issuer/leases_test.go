@@ -146,6 +146,50 @@ func TestRenewOrder(t *testing.T) {
 	heal()
 }
 
+// B9: a shorter term that reaches the target late, whenever that is, takes nothing
+// from who has extended the lease meanwhile.
+func TestShorteningThatIsLate(t *testing.T) {
+	t.Parallel()
+	for name, committed := range map[string]bool{"after the extension": true, "before its commit": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			c := w.creds()
+			hold := func(f enginetest.Fault) (release chan struct{}, reached chan struct{}) {
+				release, reached = make(chan struct{}), make(chan struct{}, 1)
+				f.Method, f.Times, f.Wait, f.Reached = enginetest.MethodRenew, 1, release, reached
+				w.engine.Inject(f)
+				return release, reached
+			}
+			renewed := func(seconds int, reached chan struct{}) chan response {
+				got := make(chan response, 1)
+				go func() { got <- w.renew(c.LeaseID, seconds) }()
+				arrive(t, reached)
+				return got
+			}
+			shorten, reached := hold(enginetest.Fault{})
+			shortened := renewed(60, reached) // it is committed, and on its way to the target
+			if committed {
+				w.ok(w.renew(c.LeaseID, 7200), 200)
+				close(shorten)
+				w.ok(<-shortened, 200)
+			} else {
+				extend, reached := hold(enginetest.Fault{After: true})
+				extended := renewed(7200, reached) // the target has it
+				close(shorten)
+				w.ok(<-shortened, 200)
+				close(extend)
+				w.ok(<-extended, 200)
+			}
+			until, err := w.probe.Expiry(t.Context(), c.Data["username"].(string))
+			must(t, err)
+			if l := w.lease(c.LeaseID); until.Before(l.ExpiresAt) || l.ExpiresAt.Sub(w.clock.Now()) != 2*time.Hour {
+				t.Errorf("target until %s, store until %s", until, l.ExpiresAt)
+			}
+		})
+	}
+}
+
 // B9: who loses the compare-and-swap tells the target what the store has.
 func TestRenewThatLoses(t *testing.T) {
 	t.Parallel()

@@ -4,7 +4,8 @@
 // What holds:
 //   - a renewal that extends moves the target's expiry first and the store's
 //     second; one that shortens the other way round; who loses the
-//     compare-and-swap tells the target what the store has (B9);
+//     compare-and-swap tells the target what the store has; whoever tells it an
+//     earlier time looks afterwards whether the store has a later one by now (B9);
 //   - a secret and its token end independently: look-ups and renewals say when
 //     the first of both does, and name the limit (role, mount, system, token)
 //     that keeps it from being later;
@@ -30,6 +31,8 @@
 // | the store is suspended (A7) | 503 for a renewal, and the target is not touched; revocations go on |
 // | the target, at an extension | nothing was changed in the store; its later expiry there is only the last fence (B8) |
 // | the target, at a shortening | the store's earlier expiry counts; logged |
+// | the target, at the second word about an extension that follows another closely | the request fails; the lease is extended, and the credential may end with the earlier time until it is renewed again |
+// | the issuer, between telling the target an earlier time and looking whether the store has a later one | the same, where another extended the lease in between |
 // | the commit of a revocation | the request fails; nothing was promised |
 // | an attempt, while a client waits | 400 with its reason; the pipeline tries again |
 // | the issuer, while it lists a prefix | the barrier stays unlisted; the revoker's sweep takes it up |

@@ -130,14 +130,59 @@ func (b *Book) renew(ctx context.Context, r *request.Request, id lease.ID, incre
 	if out.Err != nil {
 		return b.overtaken(ctx, e, &t.Change, out.Err, extends)
 	}
-	if !extends { // B9: the store first
+	switch {
+	case !extends: // B9: the store first
+		b.lower(ctx, e, out.Lease, out.Lease.RenewedAt)
+	case now.Sub(l.RenewedAt) < b.cfg.RenewWithin+late:
+		// Who renewed it lately, or lost against that, may have told the target
+		// an earlier time between our word and this commit. One that does so from
+		// now on sees the commit (lower).
 		if err := tell(ctx, e, &out.Lease, out.Lease.ExpiresAt, out.Lease.RenewedAt); err != nil {
-			// The store's expiry is the earlier one and counts.
-			b.log.Warn().Err(err).Str("lease_id", string(id)).Str("request_id", r.ID).
-				Msg("target keeps a later expiry than the store")
+			return out.Lease, fmt.Errorf("renew lease: it is extended, and the target may not know: %w", err)
 		}
 	}
 	return out.Lease, nil
+}
+
+// late is how much longer than its request a message to the target may take
+// effect, where the request has ended without an answer.
+const late = 10 * time.Second
+
+// lower tells the target that l ends earlier, as the store has it. Somebody may
+// have extended it meanwhile, who told the target before: then the target is told
+// that (B9). What cannot be told leaves the target with a later expiry than the
+// store, whose own counts; but for a store that does not answer any more, after
+// the target was told, and for a process that dies then, while another extends the
+// lease: until the next renewal the credential may end with the earlier time.
+func (b *Book) lower(ctx context.Context, e engine.Engine, l lease.Lease, now time.Time) {
+	warn := func(err error, text string) {
+		b.log.Warn().Err(err).Str("lease_id", string(l.ID)).Msg(text)
+	}
+	for {
+		if err := tell(ctx, e, &l, l.ExpiresAt, now); err != nil {
+			warn(err, "target keeps another expiry than the store")
+			return
+		}
+		again, err := b.store.Get(ctx, l.ID)
+		if err == nil {
+			now, err = b.store.Now(ctx)
+		}
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return
+		case err != nil:
+			warn(err, "target may have an earlier expiry than the store")
+			return
+		case !again.Usable(now) || !extended(&l, &again):
+			return
+		}
+		l = again
+	}
+}
+
+// extended reports whether the later state of a lease ends later.
+func extended(was, is *lease.Lease) bool {
+	return !was.ExpiresAt.IsZero() && (is.ExpiresAt.IsZero() || is.ExpiresAt.After(was.ExpiresAt))
 }
 
 // tell moves the expiry of l in the target to until; the zero time: never.
@@ -176,9 +221,7 @@ func (b *Book) overtaken(ctx context.Context, e engine.Engine, c *lease.Change, 
 	}
 	usable := l.Usable(now)
 	if told && usable && !errors.Is(cause, store.ErrSuspended) {
-		if err := tell(ctx, e, &l, l.ExpiresAt, now); err != nil {
-			b.log.Warn().Err(err).Str("lease_id", string(l.ID)).Msg("target keeps a later expiry than the store")
-		}
+		b.lower(ctx, e, l, now)
 	}
 	switch {
 	case errors.Is(cause, lease.ErrVersion) && usable:
