@@ -136,7 +136,7 @@ func fsckStopped(t *testing.T, s *curfew, target *target, c client, held credent
 	t.Helper()
 	oneMachine(t, "the other has no directory that holds everything")
 	files := "-data-dir=" + s.dir
-	if out, code := s.run(t, "fsck", files); code != 1 || !strings.Contains(out, "a server runs on this directory") {
+	if out, code := s.run(t, "fsck", files); code != 2 || !strings.Contains(out, "a server runs on this directory") {
 		t.Errorf("fsck of a directory in use ended with %d:\n%s", code, out)
 	}
 	older := filepath.Join(t.TempDir(), "ledger")

@@ -101,7 +101,7 @@ func (s *session) fsckSources(ctx context.Context, cmd *cobra.Command, f *fsckFl
 	}
 	src, closing, err := s.io.Files(ctx, f.dataDir, f.config)
 	if err != nil {
-		return src, nothing, local(err, "Error opening what is to be compared")
+		return src, nothing, refused(err, "Error opening what is to be compared") // nothing is known to disagree
 	}
 	return src, closing, nil
 }
