@@ -1,6 +1,6 @@
 // Package cli is the client side of the curfew program: the commands status,
 // login, read, write, list, delete, unwrap, explain, path-help, secrets, auth, policy, lease,
-// token, operator and audit.
+// token, operator, audit, fsck and completion.
 // They speak the Vault HTTP API and keep to the stock vault CLI's grammar, output
 // and exit codes, so that scripts and habits carry over. Run is the entry;
 // commands that are not clients (the server, the verifier of a ledger directory)
@@ -17,6 +17,8 @@
 //     -format=json standard output holds JSON or nothing; -format=yaml likewise.
 //   - Requests are not retried unless CURFEW_MAX_RETRIES or VAULT_MAX_RETRIES
 //     says so: a person, or a script's own loop, decides.
+//   - A shell completes commands, flags and, from the server, paths, lease ids and
+//     names; it is told nothing by a server that refuses or is slow.
 //   - No message holds the client token, a value given as K=V, or a password
 //     inside the address.
 //

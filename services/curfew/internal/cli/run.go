@@ -59,6 +59,10 @@ func Run(ctx context.Context, args []string, streams IO, extensions ...Extension
 		}
 		parent.AddCommand(extension.New(streams))
 	}
+	s.completions(root) //nolint:contextcheck // cobra gives the functions theirs
+	if isCompletion(args) {
+		return s.conclude(s.complete(ctx, root, args))
+	}
 	root.SetArgs(normalise(root, args))
 	return s.conclude(root.ExecuteContext(ctx))
 }
@@ -84,7 +88,9 @@ func (s *session) commands() *cobra.Command {
 		group("audit", "Read the audit log, manage audit devices",
 			s.auditEntriesCommand(), s.auditTailCommand(),
 			s.auditEnableCommand(), s.auditListCommand(), s.auditDisableCommand()),
+		s.completionCommand(),
 	)
+	s.autocomplete(root)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%s", err) })
