@@ -73,7 +73,7 @@ func TestClosedLoopEnds(t *testing.T) {
 		if s := Closed(t.Context(), clock.System{}, 2, 0, Bound{Time: 5 * time.Second}, op); len(s.Latencies) != 10 {
 			t.Errorf("%d in five seconds", len(s.Latencies))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond) // never when one ends
 		defer cancel()
 		if s := Closed(ctx, clock.System{}, 1, 0, Bound{}, op); len(s.Latencies) != 3 {
 			t.Errorf("%d before the context ended", len(s.Latencies))
