@@ -243,6 +243,21 @@ func (w *world) aligned(n int) bool {
 	})
 }
 
+// counted is what all revokers count: revocations, the times that were taken, and
+// attempts that failed.
+func (w *world) counted() (ended, observed, failed float64) {
+	w.Helper()
+	for _, m := range w.watch {
+		for sum, name := range map[*float64]string{
+			&ended: "curfew_revocations_total", &observed: "curfew_expiry_lag_seconds", &failed: "curfew_revocation_failures_total",
+		} {
+			v, _ := m.value(w.T, name)
+			*sum += v
+		}
+	}
+	return ended, observed, failed
+}
+
 // ended waits for all leases to end, and checks that each did once, and that the
 // metrics say so. It returns how late the last was disabled.
 func (w *world) ended() time.Duration {
@@ -263,17 +278,14 @@ func (w *world) ended() time.Duration {
 		}
 		late = max(late, r.DisabledAt.Sub(l.ExpiresAt))
 	}
-	var ended, observed float64
-	for _, m := range w.watch {
-		n, _ := m.value(w.T, "curfew_revocations_total")
-		k, _ := m.value(w.T, "curfew_expiry_lag_seconds")
-		if failed, _ := m.value(w.T, "curfew_revocation_failures_total"); failed != 0 {
-			w.Errorf("%g attempts are said to have failed", failed)
-		}
-		ended, observed = ended+n, observed+k
-	}
-	if n := float64(len(w.leases)); ended != n || observed != 2*n {
-		w.Errorf("metrics say %g revocations and %g times, want %g and %g", ended, observed, n, 2*n)
+	// A batch is counted when the last of it is committed.
+	want := float64(len(w.leases))
+	w.until("the metrics say so", func() bool {
+		ended, _, _ := w.counted()
+		return ended >= want
+	})
+	if ended, observed, failed := w.counted(); ended != want || observed != 2*want || failed != 0 {
+		w.Errorf("metrics say %g revocations, %g times and %g failures, want %g, %g and none", ended, observed, failed, want, 2*want)
 	}
 	if late > bound {
 		w.Errorf("a lease was disabled %s late", late)

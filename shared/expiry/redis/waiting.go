@@ -18,8 +18,9 @@ func (x *Index) Waiting(ctx context.Context, target string, until time.Time, ski
 	}
 	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
-	found, err := x.client.ZRangeByScoreWithScores(ctx, x.targetKeys(target)[0], &goredis.ZRangeBy{
-		Min: "-inf", Max: dueScore(until), Offset: int64(skip), Count: int64(min(limit, claimed)),
+	found, err := x.client.ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{ // a command that our ACL has
+		Key: x.targetKeys(target)[0], ByScore: true, Start: "-inf", Stop: dueScore(until),
+		Offset: int64(skip), Count: int64(min(limit, claimed)),
 	}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list leases that wait: %w", err)
