@@ -57,7 +57,7 @@ func (c *Checker) Run(ctx context.Context) (Report, error) {
 		if r.Clean || c.clock.Now().Sub(began) >= c.cfg.Wait {
 			return r, nil
 		}
-		if err := c.pause(ctx, min(time.Second, c.cfg.Interval)); err != nil {
+		if err := clock.Sleep(ctx, c.clock, min(time.Second, c.cfg.Interval)); err != nil {
 			return r, err
 		}
 	}
@@ -98,7 +98,7 @@ func (c *Checker) again(ctx context.Context, parts []func(context.Context) findi
 	const early = 6 // looks within the interval, where they cost little
 	began := c.clock.Now()
 	for open := true; open; {
-		if err := c.pause(ctx, c.cfg.Interval/early); err != nil {
+		if err := clock.Sleep(ctx, c.clock, c.cfg.Interval/early); err != nil {
 			return err
 		}
 		open = false
@@ -148,15 +148,4 @@ func (r *Report) finish() {
 		r.Unseen = []Gap{}
 	}
 	r.Clean = r.Code() == 0
-}
-
-func (c *Checker) pause(ctx context.Context, d time.Duration) error {
-	tick, stop := c.clock.Timer(d)
-	defer stop()
-	select {
-	case <-tick:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

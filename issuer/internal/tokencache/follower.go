@@ -49,7 +49,9 @@ func (f *Follower) Wake() <-chan struct{} { return f.wake }
 
 // Do implements [step.Step]: it asks the store once.
 func (f *Follower) Do(ctx context.Context) (time.Duration, error) {
-	f.pause(ctx)
+	if err := f.pause(ctx); err != nil {
+		return 0, err
+	}
 	// An answer that takes longer is worth nothing.
 	ctx, cancel := context.WithTimeout(ctx, GoodFor)
 	defer cancel()
@@ -64,17 +66,12 @@ func (f *Follower) Do(ctx context.Context) (time.Duration, error) {
 }
 
 // pause keeps questions apart.
-func (f *Follower) pause(ctx context.Context) {
+func (f *Follower) pause(ctx context.Context) error {
 	rest := spacing - f.clock.Now().Sub(f.asked)
 	if f.asked.IsZero() || rest <= 0 {
-		return
+		return nil
 	}
-	over, stop := f.clock.Timer(min(rest, spacing))
-	defer stop()
-	select {
-	case <-over:
-	case <-ctx.Done():
-	}
+	return clock.Sleep(ctx, f.clock, min(rest, spacing))
 }
 
 var (

@@ -332,12 +332,5 @@ func (c *Claimer) heartbeat(ctx context.Context, x expiry.Index, claim expiry.Cl
 
 // tick waits for d; false if ctx ended first.
 func (c *Claimer) tick(ctx context.Context, d time.Duration) bool {
-	t, release := c.clock.Timer(d)
-	defer release()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t:
-		return true
-	}
+	return clock.Sleep(ctx, c.clock, d) == nil
 }

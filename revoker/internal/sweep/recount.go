@@ -158,14 +158,7 @@ func (s *Recount) recount(ctx context.Context, last store.Recount, e store.Entry
 
 // rest waits as long as the work before it took.
 func (s *Recount) rest(ctx context.Context, took time.Duration) error {
-	tick, stop := s.Clock.Timer(min(took, longestRest))
-	defer stop()
-	select {
-	case <-tick:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return clock.Sleep(ctx, s.Clock, min(took, longestRest))
 }
 
 // mended is the record of what a recount changed.

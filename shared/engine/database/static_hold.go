@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
 	"github.com/curfew-project/curfew/shared/store"
@@ -59,14 +60,7 @@ func (e *Engine) hold(ctx context.Context, s *staticRole, wait time.Duration, do
 
 // rest waits; false if ctx ended first.
 func (e *Engine) rest(ctx context.Context, d time.Duration) bool {
-	tick, stop := e.clock.Timer(d)
-	defer stop()
-	select {
-	case <-tick:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return clock.Sleep(ctx, e.clock, d) == nil
 }
 
 // mayKeep refuses accounts whose password is somebody else's affair.

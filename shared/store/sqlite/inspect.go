@@ -54,13 +54,8 @@ func Inspect(ctx context.Context, dir string, c clock.Clock) (_ *Store, err erro
 	case have < len(all):
 		return nil, fmt.Errorf("%w: the database has schema %d, this program needs %d: start the server once", ErrOlder, have, len(all))
 	}
-	if s.epochs, err = readEpochs(ctx, s.readers); err != nil {
+	if err := s.load(ctx, c); err != nil {
 		return nil, err
 	}
-	m, err := readMeta(s.readers.QueryRowContext(ctx, selectMeta))
-	if err != nil {
-		return nil, err
-	}
-	s.clock = newStoreClock(c, fromNanos(m.now))
 	return s, nil
 }

@@ -95,19 +95,27 @@ func Open(ctx context.Context, dir string, c clock.Clock, cfg Config) (_ *Store,
 	if s.readers, err = openReaders(dsn(path, "busy_timeout(10000)", "query_only(1)"), cfg.Readers); err != nil {
 		return nil, err
 	}
-	if s.epochs, err = readEpochs(ctx, s.readers); err != nil {
+	if err := s.load(ctx, c); err != nil {
 		return nil, err
 	}
-	m, err := readMeta(s.readers.QueryRowContext(ctx, selectMeta))
-	if err != nil {
-		return nil, err
-	}
-	s.clock = newStoreClock(c, fromNanos(m.now))
 	if cfg.Recorded {
 		now := s.clock.now()
 		s.started.Store(&now)
 	}
 	return s, nil
+}
+
+// load reads what the store knows of itself besides its rows: epochs and time.
+func (s *Store) load(ctx context.Context, c clock.Clock) (err error) {
+	if s.epochs, err = readEpochs(ctx, s.readers); err != nil {
+		return err
+	}
+	m, err := readMeta(s.readers.QueryRowContext(ctx, selectMeta))
+	if err != nil {
+		return err
+	}
+	s.clock = newStoreClock(c, fromNanos(m.now))
+	return nil
 }
 
 // prepareFile makes the database file before the driver does, so that it and

@@ -67,14 +67,7 @@ func wait(ctx context.Context, c clock.Clock, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
 	}
-	tick, stop := c.Timer(d)
-	defer stop()
-	select {
-	case <-tick:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return clock.Sleep(ctx, c, d) == nil
 }
 
 func each(clients int, work func(client int)) {

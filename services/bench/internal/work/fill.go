@@ -11,6 +11,7 @@ import (
 
 	"github.com/curfew-project/curfew/services/bench/internal/measure"
 	"github.com/curfew-project/curfew/services/bench/internal/vault"
+	"github.com/curfew-project/curfew/shared/clock"
 )
 
 // fill issues n credentials, each of the role that is chosen at its moment. One
@@ -53,12 +54,7 @@ func (b *Bench) insist(ctx context.Context, role func() (string, error)) (l leas
 }
 
 func (b *Bench) pause(ctx context.Context, d time.Duration) {
-	tick, stop := b.clock.Timer(d)
-	defer stop()
-	select {
-	case <-tick:
-	case <-ctx.Done():
-	}
+	_ = clock.Sleep(ctx, b.clock, d) // whoever goes on looks at ctx
 }
 
 // fillers are the clients that make a stock.

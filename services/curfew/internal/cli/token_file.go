@@ -39,29 +39,10 @@ func (s *session) token() (string, error) {
 // storeToken writes ~/.curfew-token, readable by the user alone. It replaces
 // the file as a whole: a reader sees the old token or the new one, and the mode
 // of a file that was there before does not count.
-func (s *session) storeToken(token string) (err error) {
+func (s *session) storeToken(token string) error {
 	home := s.io.Getenv("HOME")
 	if home == "" {
 		return errors.New("HOME is not set")
 	}
-	file, err := os.CreateTemp(home, tokenFile+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-	}()
-	_, err = file.WriteString(token)
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), filepath.Join(home, tokenFile))
+	return replaceFile(filepath.Join(home, tokenFile), []byte(token), 0o600)
 }

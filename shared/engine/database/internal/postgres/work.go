@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/gather"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -106,12 +107,7 @@ func jitter(pass int) time.Duration {
 
 // pause waits on the injected clock.
 func (t *Target) pause(ctx context.Context, d time.Duration) {
-	tick, stop := t.clk.Timer(d)
-	defer stop()
-	select {
-	case <-tick:
-	case <-ctx.Done():
-	}
+	_ = clock.Sleep(ctx, t.clk, d) // who is told to stop is refused by the next call
 }
 
 // turn runs one batch on a writer. Afterwards each job is settled, slow, or
