@@ -57,7 +57,6 @@ type credential struct {
 	id                lease.ID
 	account, password string
 	target            string
-	renewing          bool // somebody is at it
 }
 
 type wrapped struct {
@@ -131,15 +130,12 @@ func (c *clients) act() {
 	}
 }
 
-// renew prolongs or shortens a lease: one renewal of a lease at a time, and none
-// after one that was not answered. See the package comment.
+// renew prolongs or shortens a lease, once or several times at once.
 func (c *clients) renew(x *credential) {
-	if x.renewing {
-		return
+	for range 1 + c.w.rand.IntN(3)/2 {
+		body := fmt.Sprintf(`{"lease_id":%q,"increment":%d}`, x.id, c.w.rand.IntN(40))
+		c.send(request{method: "PUT", path: "sys/leases/renew", token: c.root, body: body}, nil)
 	}
-	x.renewing = true
-	body := fmt.Sprintf(`{"lease_id":%q,"increment":%d}`, x.id, c.w.rand.IntN(40))
-	c.send(request{method: "PUT", path: "sys/leases/renew", token: c.root, body: body}, func(answer) { x.renewing = false })
 }
 
 // withdraw takes away what a creation that is under way may hang on.

@@ -20,6 +20,7 @@ const (
 	defectBarrier   defect = "A4 the activation does not check barriers"
 	defectClock     defect = "A5 the commit does not ask whether a lease is due"
 	defectRenewal   defect = "B9 the target is not told of renewals"
+	defectSwap      defect = "B9 a renewal moves an expiry whosever it is"
 	defectTrim      defect = "D4 events are deleted that the ledger does not have"
 	defectAppend    defect = "D5 the ledger writes entries again"
 	defectStale     defect = "B3 the sweep asks a copy of the store that lags"
@@ -94,9 +95,17 @@ func (w *world) create(ctx context.Context, target string, batch []engine.Creati
 	return w.engine.Create(ctx, target, batch)
 }
 
-func (w *world) renew(ctx context.Context, target string, batch []engine.Renewal) []error {
+func (w *world) renew(ctx context.Context, target string, batch []engine.Renewal) []engine.Renewed {
 	if w.defect == defectRenewal {
-		return make([]error, len(batch))
+		return make([]engine.Renewed, len(batch))
+	}
+	if w.defect == defectSwap {
+		batch = append([]engine.Renewal(nil), batch...)
+		for i := range batch {
+			if r := &batch[i]; r.If != "" { // it finds what it expects
+				r.If = w.engine.Renew(ctx, target, []engine.Renewal{{Lease: r.Lease, Remaining: 1}})[0].Now
+			}
+		}
 	}
 	return w.engine.Renew(ctx, target, batch)
 }

@@ -34,10 +34,6 @@
 //
 // # What is not simulated
 //
-//   - Renewals of one lease that overtake each other, one of which shortens it: a
-//     late word to the target about the shorter term is one that it cannot tell
-//     from a later decision. Who gives it makes that good (issuer/internal/leases),
-//     unless it dies or stands still before it has.
 //   - A store that has lost commits (A7): services/e2e/fleet has that on real
 //     servers.
 //   - A store whose clock goes back.

@@ -87,6 +87,7 @@ func TestDefects(t *testing.T) {
 		{defectBarrier, 174, invariantWithdrawn},
 		{defectClock, 12, invariantEarly},
 		{defectRenewal, 20, invariantWorks},
+		{defectSwap, 171, invariantWorks},
 		{defectTrim, 2, invariantEnds},
 		{defectAppend, 1, invariantRecord},
 		{defectStale, 2, invariantStray},

@@ -49,14 +49,14 @@ func (e engineOf) Create(ctx context.Context, target string, batch []engine.Crea
 		func(ctx context.Context) []engine.Created { return e.w.create(ctx, target, batch) })
 }
 
-func (e engineOf) Renew(ctx context.Context, target string, batch []engine.Renewal) []error {
+func (e engineOf) Renew(ctx context.Context, target string, batch []engine.Renewal) []engine.Renewed {
 	about := ""
 	for i := range batch {
 		about += fmt.Sprintf(" %s %s", batch[i].Lease.Account, batch[i].Remaining.Round(time.Second))
 	}
 	return batched(ctx, e, "Renew", target, about, len(batch),
-		func(err error) error { return err },
-		func(ctx context.Context) []error { return e.w.renew(ctx, target, batch) })
+		func(err error) engine.Renewed { return engine.Renewed{Err: err} },
+		func(ctx context.Context) []engine.Renewed { return e.w.renew(ctx, target, batch) })
 }
 
 func accounts(batch []lease.Lease) (about string) {

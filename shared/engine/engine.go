@@ -94,8 +94,8 @@ type Plan struct {
 type Creator interface {
 	// Create makes each credential. The caller's lease is in state intent.
 	Create(ctx context.Context, target string, batch []Creation) []Created
-	// Renew moves the target's own expiry of each to Until (B9).
-	Renew(ctx context.Context, target string, batch []Renewal) []error
+	// Renew moves the target's own expiry of each (B9).
+	Renew(ctx context.Context, target string, batch []Renewal) []Renewed
 }
 
 // Creation is one credential to be made.
@@ -113,12 +113,33 @@ type Created struct {
 	Err    error
 }
 
-// Renewal is one lease whose expiry in the target moves.
+// Renewal is one lease whose expiry in the target moves. Without If it only moves
+// later, and always moves: where the target's expiry is as late already, by the
+// least that the target can tell apart. So whoever finds the expiry that its own
+// renewal left knows that nobody has renewed since.
 type Renewal struct {
 	Lease lease.Lease
 	// Remaining is the time from now to the new expiry by the store's clock;
 	// 0: it never expires.
 	Remaining time.Duration
+	// If, unless empty, is the expiry that an earlier renewal left. Only with that
+	// one is the expiry moved, be it earlier; with another nothing happens, and
+	// the error is of kind Conflict.
+	If Expiry
+	// To, unless empty, is the expiry that is set, in place of Remaining; with If.
+	To Expiry
+}
+
+// Expiry is a target's own expiry of one account, as the engine writes it. It is
+// good for nothing but to be compared and given back.
+type Expiry string
+
+// Renewed is the outcome of a Renewal.
+type Renewed struct {
+	// Was and Now are the target's expiry before and after; what is between them
+	// was this renewal's doing alone.
+	Was, Now Expiry
+	Err      error
 }
 
 // Revoker takes access away, in the stages of C1.

@@ -4,8 +4,8 @@
 // What holds:
 //   - a renewal that extends moves the target's expiry first and the store's
 //     second; one that shortens the other way round; who loses the
-//     compare-and-swap tells the target what the store has; whoever tells it an
-//     earlier time looks afterwards whether the store has a later one by now (B9);
+//     compare-and-swap puts back what it found in the target; an earlier time is
+//     set there only where nobody has renewed since (B9);
 //   - a secret and its token end independently: look-ups and renewals say when
 //     the first of both does, and name the limit (role, mount, system, token)
 //     that keeps it from being later;

@@ -113,10 +113,13 @@ func (b *Book) renew(ctx context.Context, r *request.Request, id lease.ID, incre
 	}
 	until, _ := l.Extension(increment, now)
 	extends := until.IsZero() || !until.Before(l.ExpiresAt)
-	if extends { // B9: the target first
-		if err := tell(ctx, e, &l, until, now); err != nil {
-			return l, err
-		}
+	said := until // B9: the target first; a shorter term it is told afterwards
+	if !extends {
+		said = l.ExpiresAt // which leaves an expiry there that is known to be ours
+	}
+	told, err := tell(ctx, e, engine.Renewal{Lease: l}, said, now)
+	if err != nil && extends {
+		return l, err
 	}
 	t := store.Transition{
 		Change: lease.Change{
@@ -128,86 +131,65 @@ func (b *Book) renew(ctx context.Context, r *request.Request, id lease.ID, incre
 	}
 	out := b.apply(ctx, t)
 	if out.Err != nil {
-		return b.overtaken(ctx, e, &t.Change, out.Err, extends)
+		return b.overtaken(ctx, e, &t.Change, out.Err, told)
 	}
-	switch {
-	case !extends: // B9: the store first
-		b.lower(ctx, e, out.Lease, out.Lease.RenewedAt)
-	case now.Sub(l.RenewedAt) < b.cfg.RenewWithin+late:
-		// Who renewed it lately, or lost against that, may have told the target
-		// an earlier time between our word and this commit. One that does so from
-		// now on sees the commit (lower).
-		if err := tell(ctx, e, &out.Lease, out.Lease.ExpiresAt, out.Lease.RenewedAt); err != nil {
-			return out.Lease, fmt.Errorf("renew lease: it is extended, and the target may not know: %w", err)
-		}
+	if !extends {
+		b.lower(ctx, e, out.Lease, told, err)
 	}
 	return out.Lease, nil
 }
 
-// late is how much longer than its request a message to the target may take
-// effect, where the request has ended without an answer.
-const late = 10 * time.Second
-
-// lower tells the target that l ends earlier, as the store has it. Somebody may
-// have extended it meanwhile, who told the target before: then the target is told
-// that (B9). What cannot be told leaves the target with a later expiry than the
-// store, whose own counts; but for a store that does not answer any more, after
-// the target was told, and for a process that dies then, while another extends the
-// lease: until the next renewal the credential may end with the earlier time.
-func (b *Book) lower(ctx context.Context, e engine.Engine, l lease.Lease, now time.Time) {
-	warn := func(err error, text string) {
-		b.log.Warn().Err(err).Str("lease_id", string(l.ID)).Msg(text)
+// lower tells the target that l ends earlier, as the store has it: unless
+// somebody else has told it anything since we told it, who then has extended the
+// lease, or is about to, or puts back what he found (B9). A target that cannot be
+// told keeps a later expiry than the store, whose own counts.
+func (b *Book) lower(ctx context.Context, e engine.Engine, l lease.Lease, told engine.Renewed, err error) {
+	if err == nil {
+		_, err = tell(ctx, e, engine.Renewal{Lease: l, If: told.Now}, l.ExpiresAt, l.RenewedAt)
 	}
-	for {
-		if err := tell(ctx, e, &l, l.ExpiresAt, now); err != nil {
-			warn(err, "target keeps another expiry than the store")
-			return
-		}
-		again, err := b.store.Get(ctx, l.ID)
-		if err == nil {
-			now, err = b.store.Now(ctx)
-		}
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return
-		case err != nil:
-			warn(err, "target may have an earlier expiry than the store")
-			return
-		case !again.Usable(now) || !extended(&l, &again):
-			return
-		}
-		l = again
-	}
+	b.keeps(&l, err)
 }
 
-// extended reports whether the later state of a lease ends later.
-func extended(was, is *lease.Lease) bool {
-	return !was.ExpiresAt.IsZero() && (is.ExpiresAt.IsZero() || is.ExpiresAt.After(was.ExpiresAt))
+// undo puts back the expiry that a renewal found in the target, whose commit did
+// not go through: unless somebody else has told the target anything since (B9).
+func (b *Book) undo(ctx context.Context, e engine.Engine, l lease.Lease, told engine.Renewed) {
+	if told.Now == "" {
+		return // it was not told
+	}
+	_, err := tell(ctx, e, engine.Renewal{Lease: l, If: told.Now, To: told.Was}, time.Time{}, time.Time{})
+	b.keeps(&l, err)
 }
 
-// tell moves the expiry of l in the target to until; the zero time: never.
-func tell(ctx context.Context, e engine.Engine, l *lease.Lease, until, now time.Time) error {
-	renewal := engine.Renewal{Lease: *l}
+// keeps logs why a target has a later expiry than the store.
+func (b *Book) keeps(l *lease.Lease, err error) {
+	if e, ok := errors.AsType[*engine.Error](err); err == nil || ok && e.Kind == engine.Conflict {
+		return // it has another's
+	}
+	b.log.Warn().Err(err).Str("lease_id", string(l.ID)).Msg("target keeps a later expiry than the store")
+}
+
+// tell moves the expiry of a lease in the target to until; the zero time: never.
+func tell(ctx context.Context, e engine.Engine, r engine.Renewal, until, now time.Time) (engine.Renewed, error) {
 	if !until.IsZero() {
-		renewal.Remaining = max(until.Sub(now), time.Nanosecond) // 0 would mean: never
+		r.Remaining = max(until.Sub(now), time.Nanosecond) // 0 would mean: never
 	}
-	errs := e.Renew(ctx, l.Target, []engine.Renewal{renewal})
-	if len(errs) != 1 {
-		return fmt.Errorf("renew in the target: %d outcomes for one lease", len(errs))
+	out := e.Renew(ctx, r.Lease.Target, []engine.Renewal{r})
+	if len(out) != 1 {
+		return engine.Renewed{}, fmt.Errorf("renew in the target: %d outcomes for one lease", len(out))
 	}
-	if e, ok := errors.AsType[*engine.Error](errs[0]); ok && e.Kind == engine.NotFound {
+	if e, ok := errors.AsType[*engine.Error](out[0].Err); ok && e.Kind == engine.NotFound {
 		// Not "no such path": the lease is there, its account is not.
-		return &wire.Error{Status: http.StatusBadRequest, Messages: []string{e.Message}, Cause: e}
+		return engine.Renewed{}, &wire.Error{Status: http.StatusBadRequest, Messages: []string{e.Message}, Cause: e}
 	}
-	return errs[0]
+	return out[0], out[0].Err
 }
 
 // overtaken handles a renewal whose commit did not go through, or may not have,
-// after the target may have been told a later expiry: it is told the store's
-// again (B9), unless the store has fallen behind itself: the later expiry may
-// be what the client was promised (A7). The error says what to answer; nil: the
-// commit is there.
-func (b *Book) overtaken(ctx context.Context, e engine.Engine, c *lease.Change, cause error, told bool) (lease.Lease, error) {
+// after the target was told. Only where another was faster nothing of it can still
+// come: then the target is told what it had before (B9). In any other case it
+// keeps what may be what the client was promised. The error says what to answer;
+// nil: the commit is there.
+func (b *Book) overtaken(ctx context.Context, e engine.Engine, c *lease.Change, cause error, told engine.Renewed) (lease.Lease, error) {
 	l, err := b.store.Get(ctx, c.ID)
 	if err != nil {
 		return l, fmt.Errorf("renew lease: %w", errors.Join(cause, err))
@@ -220,8 +202,8 @@ func (b *Book) overtaken(ctx context.Context, e engine.Engine, c *lease.Change, 
 		return l, fmt.Errorf("renew lease: %w", errors.Join(cause, err))
 	}
 	usable := l.Usable(now)
-	if told && usable && !errors.Is(cause, store.ErrSuspended) {
-		b.lower(ctx, e, l, now)
+	if usable && errors.Is(cause, lease.ErrVersion) {
+		b.undo(ctx, e, l, told)
 	}
 	switch {
 	case errors.Is(cause, lease.ErrVersion) && usable:

@@ -24,10 +24,10 @@ func (e *Engine) Create(ctx context.Context, target string, batch []engine.Creat
 }
 
 // Renew implements [engine.Creator].
-func (e *Engine) Renew(ctx context.Context, target string, batch []engine.Renewal) []error {
+func (e *Engine) Renew(ctx context.Context, target string, batch []engine.Renewal) []engine.Renewed {
 	return dispatch(ctx, e, target, batch, func(r *engine.Renewal) *lease.Lease { return &r.Lease },
-		func(err error) error { return err },
-		func(o *opened, batch []engine.Renewal) []error { return o.Renew(ctx, batch) })
+		func(err error) engine.Renewed { return engine.Renewed{Err: err} },
+		func(o *opened, batch []engine.Renewal) []engine.Renewed { return o.Renew(ctx, batch) })
 }
 
 // Disable implements [engine.Revoker].

@@ -60,7 +60,7 @@ type broken struct {
 	*Fake
 	plan     func(*engine.Plan)
 	create   func(f *Fake, target string, batch []engine.Creation) []engine.Created
-	renew    func(f *Fake, target string, batch []engine.Renewal) []error
+	renew    func(f *Fake, target string, batch []engine.Renewal) []engine.Renewed
 	disable  func(f *Fake, target string, batch []lease.Lease) []engine.Outcome
 	remove   func(f *Fake, target string, batch []lease.Lease) []engine.Outcome
 	accounts func(f *Fake, target, after string, limit int) ([]engine.Account, error)
@@ -84,7 +84,7 @@ func (b *broken) Create(ctx context.Context, target string, batch []engine.Creat
 	return b.Fake.Create(ctx, target, batch)
 }
 
-func (b *broken) Renew(ctx context.Context, target string, batch []engine.Renewal) []error {
+func (b *broken) Renew(ctx context.Context, target string, batch []engine.Renewal) []engine.Renewed {
 	if b.renew != nil {
 		return b.renew(b.Fake, target, batch)
 	}
@@ -200,10 +200,32 @@ func mutants() map[string]struct {
 			}
 			return out
 		}}},
-		"renewing does nothing": {"RenewMovesExpiry", broken{renew: func(_ *Fake, _ string, batch []engine.Renewal) []error {
-			return make([]error, len(batch))
+		"renewing does nothing": {"RenewMovesExpiry", broken{renew: func(_ *Fake, _ string, batch []engine.Renewal) []engine.Renewed {
+			return make([]engine.Renewed, len(batch))
 		}}},
-		"renewing changes the password": {"RenewMovesExpiry", broken{renew: func(f *Fake, target string, batch []engine.Renewal) []error {
+		"a late renewal overwrites another": {"RenewGivesWay", broken{renew: func(f *Fake, target string, batch []engine.Renewal) []engine.Renewed {
+			for i := range batch {
+				batch[i].If = "" // of whoever it is
+				if a := f.targets[target].accounts[batch[i].Lease.Account]; a != nil && batch[i].To == "" {
+					a.until = time.Time{}
+				}
+			}
+			return f.Renew(background(), target, batch)
+		}}},
+		"renewing to the same time leaves no trace": {"RenewGivesWay", broken{renew: func(f *Fake, target string, batch []engine.Renewal) []engine.Renewed {
+			var was []time.Time
+			for _, r := range batch {
+				was = append(was, f.targets[target].accounts[r.Lease.Account].until)
+			}
+			out := f.Renew(background(), target, batch)
+			for i, r := range batch {
+				if a := f.targets[target].accounts[r.Lease.Account]; r.If == "" && a.until.Equal(was[i].Add(time.Nanosecond)) {
+					a.until = was[i]
+				}
+			}
+			return out
+		}}},
+		"renewing changes the password": {"RenewMovesExpiry", broken{renew: func(f *Fake, target string, batch []engine.Renewal) []engine.Renewed {
 			out := f.Renew(background(), target, batch)
 			for _, r := range batch {
 				if a := f.targets[target].accounts[r.Lease.Account]; a != nil {

@@ -71,10 +71,10 @@ func (f *Fake) create(target string, c *engine.Creation) (engine.Created, error)
 }
 
 // Renew implements [engine.Creator].
-func (f *Fake) Renew(ctx context.Context, target string, batch []engine.Renewal) []error {
-	out := make([]error, len(batch))
+func (f *Fake) Renew(ctx context.Context, target string, batch []engine.Renewal) []engine.Renewed {
+	out := make([]engine.Renewed, len(batch))
 	for n, r := range batch {
-		out[n] = f.call(ctx, MethodRenew, r.Lease.Account, func() error {
+		out[n].Err = f.call(ctx, MethodRenew, r.Lease.Account, func() error {
 			t, ok := f.targets[target]
 			if !ok {
 				return notKnown(target)
@@ -83,14 +83,45 @@ func (f *Fake) Renew(ctx context.Context, target string, batch []engine.Renewal)
 			if a == nil {
 				return &engine.Error{Kind: engine.NotFound, Message: "the account is not there any more"}
 			}
-			a.until = time.Time{}
-			if r.Remaining > 0 {
-				a.until = f.cfg.Clock.Now().Add(r.Remaining + fakeMargin)
+			was := a.until
+			if err := a.move(&r, f.cfg.Clock.Now()); err != nil {
+				return err
 			}
+			out[n].Was, out[n].Now = fakeExpiry(was), fakeExpiry(a.until)
 			return nil
 		})
+		if out[n].Err != nil {
+			out[n].Was, out[n].Now = "", "" // of a call whose answer is lost
+		}
 	}
 	return out
+}
+
+// move moves the expiry of an account.
+func (a *fakeAccount) move(r *engine.Renewal, now time.Time) error {
+	var until time.Time
+	if r.Remaining > 0 {
+		until = now.Add(r.Remaining + fakeMargin)
+	}
+	switch {
+	case r.If != "" && r.If != fakeExpiry(a.until):
+		return &engine.Error{Kind: engine.Conflict, Message: "the account has another expiry"}
+	case r.To != "":
+		at, err := time.Parse(time.RFC3339Nano, string(r.To))
+		if err != nil {
+			return &engine.Error{Kind: engine.Internal, Message: "this is no expiry of this engine", Err: err}
+		}
+		until = at
+	case r.If == "" && !a.until.IsZero() && !until.IsZero() && !until.After(a.until):
+		until = a.until.Add(time.Nanosecond)
+	}
+	a.until = until
+	return nil
+}
+
+// fakeExpiry writes an expiry; the zero time is that of an account without one.
+func fakeExpiry(until time.Time) engine.Expiry {
+	return engine.Expiry(until.UTC().Format(time.RFC3339Nano))
 }
 
 // Disable implements [engine.Revoker].

@@ -83,6 +83,7 @@ func Laws() []Law {
 		{"CreateAfterDeadline", "a creation has no effect from the deadline on, by the target's clock (B1)", createAfterDeadline},
 		{"BatchIsolation", "one lease at fault fails alone, and every outcome is at its lease's place", batchIsolation},
 		{"RenewMovesExpiry", "renewing moves the target's expiry both ways and leaves the password as it was (B9)", renewMovesExpiry},
+		{"RenewGivesWay", "a renewal makes an expiry earlier only where it is the one that its caller left (B9)", renewGivesWay},
 		{"DisableEndsAccess", "disable closes the login and ends live sessions; again is success (C1, C2)", disableEndsAccess},
 		{"RemoveProvesAbsence", "gone is reported when the account is gone, also without a disable before; again is success (C7)", removeProvesAbsence},
 		{"RemoveBatch", "a removal that has to wait does not hold up its neighbours", removeBatch},

@@ -104,19 +104,71 @@ func batchIsolation(tb testing.TB, h Harness) {
 func renewMovesExpiry(tb testing.TB, h Harness) {
 	tb.Helper()
 	i, other := issue(tb, h), plan(tb, h, h.Path) // other was never created
-	for _, left := range []time.Duration{5 * time.Hour, 2 * time.Hour} {
-		errs := h.Engine.Renew(tb.Context(), i.lease.Target, []engine.Renewal{
-			{Lease: i.lease, Remaining: left}, {Lease: other.lease, Remaining: left},
-		})
-		if len(errs) != 2 {
-			tb.Fatalf("renew answered %d of 2 leases", len(errs))
+	var last engine.Renewed
+	for n, left := range []time.Duration{5 * time.Hour, 2 * time.Hour} {
+		this := engine.Renewal{Lease: i.lease, Remaining: left}
+		if n > 0 { // an earlier time
+			this.If = last.Now
 		}
-		if errs[0] != nil {
-			tb.Fatalf("renew: %s", describe(errs[0]))
+		out := h.Engine.Renew(tb.Context(), i.lease.Target, []engine.Renewal{this, {Lease: other.lease, Remaining: left}})
+		if len(out) != 2 {
+			tb.Fatalf("renew answered %d of 2 leases", len(out))
 		}
-		wantKind(tb, errs[1], nil, engine.NotFound, engine.Refused, engine.Conflict)
+		if out[0].Err != nil {
+			tb.Fatalf("renew: %s", describe(out[0].Err))
+		}
+		if n > 0 && out[0].Was != last.Now {
+			tb.Errorf("the expiry was %q, after a renewal that left %q", out[0].Was, last.Now)
+		}
+		last = out[0]
+		wantKind(tb, out[1].Err, nil, engine.NotFound, engine.Refused, engine.Conflict)
 		wantExpiry(tb, h, i.name(), left)
 		wantLogin(tb, h, i.name(), i.password(tb), true)
 		wantExists(tb, h, other.name(), false)
 	}
+}
+
+// renewGivesWay: a renewal never takes away what another one gave (B9).
+func renewGivesWay(tb testing.TB, h Harness) {
+	tb.Helper()
+	i := issue(tb, h)
+	renew := func(r engine.Renewal) engine.Renewed {
+		tb.Helper()
+		r.Lease = i.lease
+		out := h.Engine.Renew(tb.Context(), i.lease.Target, []engine.Renewal{r})
+		if len(out) != 1 {
+			tb.Fatalf("renew answered %d of 1 leases", len(out))
+		}
+		return out[0]
+	}
+	moved := func(r engine.Renewal) engine.Renewed {
+		tb.Helper()
+		out := renew(r)
+		if out.Err != nil {
+			tb.Fatalf("renew: %s", describe(out.Err))
+		}
+		if out.Now == "" || out.Was == "" || out.Was == out.Now {
+			tb.Fatalf("renew moved the expiry from %q to %q", out.Was, out.Now)
+		}
+		return out
+	}
+	first := moved(engine.Renewal{Remaining: 5 * time.Hour})
+	second := moved(engine.Renewal{Remaining: 2 * time.Hour}) // does not make it earlier, and can be told from the first
+	if second.Was != first.Now {
+		tb.Errorf("the second found %q, the first left %q", second.Was, first.Now)
+	}
+	wantExpiry(tb, h, i.name(), 5*time.Hour)
+	for _, late := range []engine.Renewal{{Remaining: time.Hour, If: first.Now}, {If: first.Now, To: first.Was}} {
+		wantKind(tb, renew(late).Err, nil, engine.Conflict)
+		wantExpiry(tb, h, i.name(), 5*time.Hour)
+	}
+	third := moved(engine.Renewal{Remaining: 8 * time.Hour})
+	wantExpiry(tb, h, i.name(), 8*time.Hour)
+	if back := moved(engine.Renewal{If: third.Now, To: third.Was}); back.Now != third.Was {
+		tb.Errorf("the expiry went back to %q, not to %q", back.Now, third.Was)
+	}
+	wantExpiry(tb, h, i.name(), 5*time.Hour)
+	moved(engine.Renewal{Remaining: time.Hour, If: third.Was})
+	wantExpiry(tb, h, i.name(), time.Hour)
+	wantLogin(tb, h, i.name(), i.password(tb), true)
 }

@@ -190,11 +190,11 @@ func unknownTarget(tb testing.TB, h Harness) {
 		tb.Fatalf("create answered %d of 1 leases", len(made))
 	}
 	wantKind(tb, made[0].Err, []string{i.secret.Reveal()}, engine.NotFound)
-	errs := h.Engine.Renew(tb.Context(), nowhere, []engine.Renewal{{Lease: i.lease, Remaining: term}})
-	if len(errs) != 1 {
-		tb.Fatalf("renew answered %d of 1 leases", len(errs))
+	moved := h.Engine.Renew(tb.Context(), nowhere, []engine.Renewal{{Lease: i.lease, Remaining: term}})
+	if len(moved) != 1 {
+		tb.Fatalf("renew answered %d of 1 leases", len(moved))
 	}
-	wantKind(tb, errs[0], nil, engine.NotFound)
+	wantKind(tb, moved[0].Err, nil, engine.NotFound)
 	markNowhere(tb, h, nowhere)
 	wantExists(tb, h, i.name(), true)
 }

@@ -220,7 +220,7 @@ func TestUnreachable(t *testing.T) {
 	if o.Disabled || o.Gone {
 		t.Fatalf("%+v", o)
 	}
-	kind(t, w.Renew(t.Context(), []engine.Renewal{{Lease: a[0].lease, Remaining: 1e9}})[0], engine.Unreachable)
+	kind(t, w.Renew(t.Context(), []engine.Renewal{{Lease: a[0].lease, Remaining: 1e9}})[0].Err, engine.Unreachable)
 	cluster.Start(t)
 	w.removed(a...)
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/scram"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/sqltext"
-	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
 )
 
@@ -119,7 +118,7 @@ func (t *Target) makeUnit(l *link, j *job, now time.Time) (unit, error) {
 // finish is what Curfew adds to a role's statements, and what errors call it.
 func (l *link) finish(j *job) (doing string, after []string) {
 	after = []string{validUntil(j.name, j.until)}
-	if j.kind != sqltext.Creation || j.plan.Group == "" {
+	if j.plan.Group == "" {
 		return "set VALID UNTIL", after
 	}
 	return "make the account a member of its group role and set VALID UNTIL", append([]string{l.admit(j.plan.Group, j.name)}, after...)
@@ -254,63 +253,4 @@ func names(jobs []*job) []string {
 		out[i] = j.name
 	}
 	return out
-}
-
-// Renew moves the target's own expiry of each account (B9) and runs the role's
-// renew_statements before.
-func (t *Target) Renew(ctx context.Context, batch []engine.Renewal) []error {
-	jobs := make([]*job, len(batch))
-	for i := range batch {
-		b := &batch[i]
-		jobs[i] = &job{lease: &b.Lease, name: b.Lease.Account, kind: sqltext.Renew, at: t.clk.Now(), ttl: b.Remaining}
-		t.prepare(jobs[i])
-	}
-	t.submit(ctx, t.renewing, t.prolonging(), unsettled(jobs))
-	out := make([]error, len(batch))
-	for i, j := range jobs {
-		if out[i] = j.err; hasCode(j.err, codeUndefinedObject) {
-			out[i] = gone(j.lease)
-		}
-	}
-	return out
-}
-
-func gone(l *lease.Lease) error {
-	return &engine.Error{Kind: engine.NotFound, Message: "the account " + l.Account + " is no longer in the target"}
-}
-
-func (t *Target) prolonging() act {
-	return act{class: creations, unit: t.prolongUnit, confirm: t.confirmProlonged}
-}
-
-// prolongUnit counts the remaining time from when it was asked for.
-func (t *Target) prolongUnit(l *link, j *job, now time.Time) (unit, error) {
-	if j.ttl > 0 {
-		j.ttl = max(time.Microsecond, j.ttl-t.clk.Now().Sub(j.at))
-		j.at = t.clk.Now()
-	}
-	return t.makeUnit(l, j, now)
-}
-
-func (t *Target) confirmProlonged(ctx context.Context, l *link, jobs []*job) error {
-	c, err := t.count(ctx, l, names(jobs), nil)
-	if err != nil {
-		return err
-	}
-	var off []*job
-	for _, j := range jobs {
-		r, ok := c.byName[j.name]
-		switch {
-		case !ok:
-			j.fail(gone(j.lease))
-		case !t.onTime(j, r, c.at) && j.unsure:
-			j.unsure = false
-			j.later(errNotSeen)
-		case !t.onTime(j, r, c.at):
-			off = append(off, j)
-		default:
-			j.state = settled
-		}
-	}
-	return t.mend(ctx, l, off, c.at)
 }

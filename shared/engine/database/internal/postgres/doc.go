@@ -47,6 +47,9 @@
 //     transaction, which takes no lock on what the group role is granted.
 //   - B8: VALID UNTIL is set after a role's own statements, from the target's
 //     clock, and read back.
+//   - B9: a renewal reads VALID UNTIL and moves it only while it is that, behind
+//     an advisory lock on the name. Only who names the one that it left itself
+//     makes it earlier.
 //   - C1, C2: NOLOGIN is committed before sessions are ended, sessions are
 //     ended by OID before the account is dropped. Sessions that are starting
 //     are waited for: they may have passed the check before NOLOGIN.

@@ -23,6 +23,7 @@ const (
 	codeLockTimeout          = "55P03"
 	codeDeadlock             = "40P01"
 	codeSerialization        = "40001"
+	codeNotNumber            = "22P02" // what a condition of ours fails with
 	codeUniqueViolation      = "23505"
 	codeDuplicateObject      = "42710"
 	codeUndefinedObject      = "42704"

@@ -27,6 +27,8 @@ type job struct {
 	at    time.Time    // when it was asked for
 	ttl   time.Duration
 	until time.Time // what VALID UNTIL was set to; zero: never
+	was   time.Time // VALID UNTIL before; of renewals
+	only  *swap     // the one expiry that may be moved; nil: any, to a later one
 
 	password, verifier secret.Value
 

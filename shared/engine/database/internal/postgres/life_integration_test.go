@@ -3,6 +3,7 @@
 package postgres_test
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,12 +31,13 @@ func TestLifeOfACredential(t *testing.T) {
 		if d := until(); d < time.Hour || d > time.Hour+5*time.Second {
 			t.Fatalf("VALID UNTIL is %v from now (B8)", d)
 		}
+		var left engine.Expiry
 		for _, remaining := range []time.Duration{2 * time.Hour, time.Minute} {
-			for _, err := range w.Renew(t.Context(), []engine.Renewal{{Lease: a.lease, Remaining: remaining}}) {
-				if err != nil {
-					t.Fatal(err)
-				}
+			moved := w.Renew(t.Context(), []engine.Renewal{{Lease: a.lease, Remaining: remaining, If: left}})[0]
+			if moved.Err != nil {
+				t.Fatal(moved.Err)
 			}
+			left = moved.Now
 			if d := until(); d < remaining || d > remaining+5*time.Second {
 				t.Fatalf("VALID UNTIL is %v from now, want %v (B9)", d, remaining)
 			}
@@ -70,10 +72,8 @@ func TestClockThatJumps(t *testing.T) {
 		clk.skew.Store(int64(jump))
 		made = append(made, w.issue(1, s1())...)
 		clk.skew.Store(0)
-		for _, err := range w.Renew(t.Context(), []engine.Renewal{{Lease: made[0].lease, Remaining: time.Hour}}) {
-			if err != nil {
-				t.Fatal(err)
-			}
+		if moved := w.Renew(t.Context(), []engine.Renewal{{Lease: made[0].lease, Remaining: time.Hour}}); moved[0].Err != nil {
+			t.Fatal(moved[0].Err)
 		}
 		for _, a := range made {
 			d := value[float64](t, w.super(),
@@ -92,14 +92,53 @@ func TestRenewOfAnAccountThatIsGone(t *testing.T) {
 		t := w.t
 		kept, gone := w.issue(1, s1())[0], w.issue(1, s1())[0]
 		w.removed(gone)
-		errs := w.Renew(t.Context(), []engine.Renewal{
+		moved := w.Renew(t.Context(), []engine.Renewal{
 			{Lease: gone.lease, Remaining: time.Hour}, {Lease: kept.lease, Remaining: time.Hour},
 		})
-		kind(t, errs[0], engine.NotFound, gone.user)
-		if errs[1] != nil {
-			t.Fatal(errs[1])
+		kind(t, moved[0].Err, engine.NotFound, gone.user)
+		if moved[1].Err != nil {
+			t.Fatal(moved[1].Err)
 		}
 		w.removed(kept)
+	})
+}
+
+// Many renew one account at the same time, each to a time of its own, and give
+// back what they were not granted: what was granted is there in the end (B9).
+func TestRenewalsAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		t := w.t
+		a := w.issue(1, s1())[0]
+		renew := func(r engine.Renewal) engine.Renewed {
+			r.Lease = a.lease
+			return w.Renew(t.Context(), []engine.Renewal{r})[0]
+		}
+		const granted = 100 * time.Hour
+		var all sync.WaitGroup
+		for n := range 40 {
+			all.Go(func() {
+				if n == 20 {
+					eventually(t, "one is granted", func() bool { return renew(engine.Renewal{Remaining: granted}).Err == nil })
+					return
+				}
+				moved := renew(engine.Renewal{Remaining: time.Duration(n+1) * time.Hour})
+				if moved.Err != nil { // of so many at once one may wait too often
+					kind(t, moved.Err, engine.Conflict)
+					return
+				}
+				if moved = renew(engine.Renewal{If: moved.Now, To: moved.Was}); moved.Err != nil {
+					kind(t, moved.Err, engine.Conflict)
+				}
+			})
+		}
+		all.Wait()
+		d := value[float64](t, w.super(),
+			`SELECT extract(epoch FROM rolvaliduntil - clock_timestamp())::float8 FROM pg_roles WHERE rolname = $1`, a.user)
+		if d < granted.Seconds() {
+			t.Errorf("VALID UNTIL is %.0f s from now, %.0f were granted", d, granted.Seconds())
+		}
+		w.removed(a)
 	})
 }
 

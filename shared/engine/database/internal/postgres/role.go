@@ -23,6 +23,10 @@ type role struct {
 	until time.Time // VALID UNTIL; zero: none or infinity
 }
 
+// untilSQL is VALID UNTIL of r in microseconds since 1970, empty without one.
+const untilSQL = `CASE WHEN r.rolvaliduntil IS NULL OR pg_catalog.isfinite(r.rolvaliduntil) IS FALSE THEN ''
+ ELSE (EXTRACT(epoch FROM r.rolvaliduntil) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text END`
+
 // census is what the catalogue says about some accounts, who says so, and when.
 type census struct {
 	Identity
@@ -47,8 +51,7 @@ func (t *Target) count(ctx context.Context, l *link, names []string, oids []uint
 	before := t.clk.Now()
 	got, err := l.query(ctx, `SELECT i.*, COALESCE(r.rolname::pg_catalog.text, ''), COALESCE(r.oid, 0)::pg_catalog.text,
  COALESCE(r.rolcanlogin, false)::pg_catalog.text,
- CASE WHEN r.rolvaliduntil IS NULL OR pg_catalog.isfinite(r.rolvaliduntil) IS FALSE THEN ''
- ELSE (EXTRACT(epoch FROM r.rolvaliduntil) * 1000000)::pg_catalog.int8::pg_catalog.text END
+ `+untilSQL+`
  FROM (SELECT `+identitySQL+`, `+clockSQL+`) i LEFT JOIN pg_catalog.pg_roles r ON r.rolname IN (`+
 		list(names, literal)+`) OR r.oid IN (`+list(oids, oidText)+`)`)
 	if err != nil {

@@ -25,6 +25,7 @@ type unit struct {
 	heir    string // who takes objects over
 	account string // that is changed, where people made it
 	secrets []secret.Value
+	guarded error // what it means that a condition in before does not hold
 }
 
 // statement is one of a role's statements: as it is sent, as it was written,
@@ -241,6 +242,9 @@ func (u unit) fault(step int, err error) error {
 	pg := pgError(err)
 	if pg == nil {
 		return err
+	}
+	if step == 0 && u.guarded != nil && pg.Code == codeNotNumber {
+		return u.guarded
 	}
 	f := &fault{pg: pg, what: u.doing, heir: u.heir, account: u.account, secrets: u.secrets}
 	if step > 0 && step <= len(u.script) {

@@ -17,6 +17,9 @@ type act struct {
 	class class
 	// unit renders a job for a connection at the target's time now.
 	unit func(l *link, j *job, now time.Time) (unit, error)
+	// look, if set, reads what unit needs to know of the jobs, and returns the
+	// target's time of that moment. It may settle jobs, and orders them.
+	look func(ctx context.Context, l *link, jobs []*job) (now time.Time, err error)
 	// fence makes the transaction fail after the leases' deadlines.
 	fence bool
 	// confirm looks at what jobs in state sent came to, and settles them or
@@ -149,20 +152,21 @@ func (t *Target) conclude(ctx context.Context, on *lane, a act, chunk []*job) {
 // commit sends a batch, with the timeouts of tx, and sorts the outcome. It
 // returns an error only where the connection is of no more use.
 func (t *Target) commit(ctx context.Context, l *link, a act, chunk []*job, tx transaction) error {
-	now, err := t.targetNow(ctx, l)
+	here := l.belonging(chunk)
+	look := a.look
+	if look == nil {
+		look = func(ctx context.Context, l *link, _ []*job) (time.Time, error) { return t.targetNow(ctx, l) }
+	}
+	now, err := look(ctx, l, here)
 	if err != nil {
-		for _, j := range chunk {
+		for _, j := range here {
 			j.later(t.person(err))
 		}
 		return err
 	}
 	tx.alone = len(chunk) == 1 && !chunk[0].script().Batchable()
 	var live []*job
-	for _, j := range chunk {
-		if want := identityOf(j.lease).SystemID; want != "" && want != l.facts.SystemID {
-			j.fail(moved(want, l.facts.SystemID))
-			continue
-		}
+	for _, j := range unsettled(here) {
 		u, err := a.unit(l, j, now)
 		if err != nil {
 			j.fail(err)
@@ -197,6 +201,19 @@ func (t *Target) commit(ctx context.Context, l *link, a act, chunk []*job, tx tr
 	return nil
 }
 
+// belonging are the jobs whose accounts are in the system at the other end (C6);
+// the others fail.
+func (l *link) belonging(chunk []*job) (here []*job) {
+	for _, j := range chunk {
+		if want := identityOf(j.lease).SystemID; want != "" && want != l.facts.SystemID {
+			j.fail(moved(want, l.facts.SystemID))
+			continue
+		}
+		here = append(here, j)
+	}
+	return here
+}
+
 // sort settles the jobs of a transaction that committed.
 func (t *Target) sort(live []*job, faults []error) {
 	for i, j := range live {
@@ -209,7 +226,7 @@ func (t *Target) sort(live []*job, faults []error) {
 			}
 		case j.unsure && hasCode(err, codeDuplicateObject, codeUniqueViolation):
 			j.state = sent // by the transaction whose end was not heard
-		case transient(err):
+		case transient(err), errors.Is(err, errOvertaken):
 			j.later(t.person(err))
 		case hasCode(err, codeCanceled):
 			j.state = slow
