@@ -82,18 +82,18 @@ func TestDefects(t *testing.T) {
 		seed   uint64
 		by     invariant
 	}{
-		{defectTombstone, 40, invariantLease},
+		{defectTombstone, 42, invariantLease},
 		{defectRecheck, 82, invariantWithdrawn},
-		{defectBarrier, 174, invariantWithdrawn},
+		{defectBarrier, 259, invariantWithdrawn},
 		{defectClock, 12, invariantEarly},
 		{defectRenewal, 20, invariantWorks},
 		{defectSwap, 171, invariantWorks},
 		{defectTrim, 2, invariantEnds},
 		{defectAppend, 1, invariantRecord},
 		{defectStale, 2, invariantStray},
-		{defectProof, 2, invariantLease},
-		{defectGiveUp, 42, invariantGivenUp},
-		{defectUnwrap, 5, invariantOnce},
+		{defectProof, 3, invariantLease},
+		{defectGiveUp, 106, invariantGivenUp},
+		{defectUnwrap, 11, invariantOnce},
 		{defectVersion, 1, invariantMoves},
 	} {
 		t.Run(string(c.defect), func(t *testing.T) {
