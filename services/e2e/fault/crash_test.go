@@ -171,10 +171,11 @@ func (w *world) settle(t *testing.T, row *faults.Row, up time.Time) bool {
 	return f.None()
 }
 
-// close adds the row to the table.
+// close adds the row to the table, with the leases since the last one.
 func (w *world) close(t *testing.T, row *faults.Row) {
 	t.Helper()
-	row.Leases = w.record.count()
+	row.Leases = w.record.count() - w.counted
+	w.counted += row.Leases
 	t.Logf("\n%s%s", faults.Head, row)
 	must(t, faults.Add(os.Getenv(faults.TableVariable), *row), "add to the table")
 }

@@ -48,28 +48,42 @@ type form interface {
 // settings of both forms: sweeps that come round often.
 const settings = `expiry { stray_sweep = "1s" }` + "\n"
 
+// option changes how Curfew is run: its Settings are of both forms, the rest is
+// of the distributed one.
+type option func(*topology.Config)
+
+// with are the usual settings and these.
+func with(options []option) topology.Config {
+	cfg := topology.Config{Streams: 1, Settings: settings}
+	for _, o := range options {
+		o(&cfg)
+	}
+	return cfg
+}
+
 // single is the one-machine form.
 type single struct {
 	dir, bin, config, address, log string
 	child                          *child.Child
 }
 
-func newServer(tb testing.TB, bin string) *single {
+func newServer(tb testing.TB, bin string, options ...option) *single {
 	tb.Helper()
-	s := unstarted(tb, bin)
+	s := unstarted(tb, bin, options...)
 	must(tb, s.start(tb.Context()), "start the server")
 	return s
 }
 
-func unstarted(tb testing.TB, bin string) *single {
+func unstarted(tb testing.TB, bin string, options ...option) *single {
 	tb.Helper()
+	cfg := with(options)
 	dir := tb.TempDir()
 	s := &single{
 		dir: filepath.Join(dir, "data"), bin: bin, config: filepath.Join(dir, "curfew.hcl"),
 		address: fmt.Sprintf("127.0.0.1:%d", testkit.Port(tb)), log: filepath.Join(dir, "log"),
 	}
 	text := fmt.Sprintf("data_dir = %q\nlistener \"tcp\" { address = %q tls_disable = true }\n", s.dir, s.address)
-	must(tb, os.WriteFile(s.config, []byte(text+settings), 0o600), "write the configuration")
+	must(tb, os.WriteFile(s.config, []byte(text+cfg.Settings), 0o600), "write the configuration")
 	tb.Cleanup(func() {
 		must(tb, s.child.Stop(context.WithoutCancel(tb.Context()), hang), "stop the server")
 		wrote(tb, "curfew server", s.log)
@@ -163,12 +177,11 @@ type fleet struct {
 	bin string
 }
 
-func newFleet(tb testing.TB, bin string) *fleet {
+func newFleet(tb testing.TB, bin string, options ...option) *fleet {
 	tb.Helper()
-	top, err := topology.Open(tb.Context(), topology.Config{
-		Programs: bin, Finder: find.Finder{Getenv: os.Getenv}, Environ: os.Environ(), Clock: clock.System{},
-		Streams: 1, Settings: settings,
-	})
+	cfg := with(options)
+	cfg.Programs, cfg.Finder, cfg.Environ, cfg.Clock = bin, find.Finder{Getenv: os.Getenv}, os.Environ(), clock.System{}
+	top, err := topology.Open(tb.Context(), cfg)
 	var missing *find.NotFoundError
 	if errors.As(err, &missing) && os.Getenv("CURFEW_CI") != "1" {
 		tb.Skip(err)

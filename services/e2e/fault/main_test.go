@@ -105,7 +105,7 @@ var build = sync.OnceValues(func() (p programs, err error) {
 })
 
 // open starts a world for a test and its subtests.
-func open(t *testing.T) *world {
+func open(t *testing.T, options ...option) *world {
 	t.Helper()
 	p, err := build()
 	must(t, err, "build")
@@ -114,9 +114,9 @@ func open(t *testing.T) *world {
 	w := &world{points: p.points, control: control, chance: chance(t), book: newBook(), target: newTarget(t)}
 	w.record.leases = map[string]*history{}
 	if distributed() {
-		w.form = newFleet(t, p.dir)
+		w.form = newFleet(t, p.dir, options...)
 	} else {
-		w.form = newServer(t, p.dir)
+		w.form = newServer(t, p.dir, options...)
 	}
 	w.root = w.form.token(t)
 	w.target.setUp(t, w.client(t))

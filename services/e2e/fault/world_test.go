@@ -26,6 +26,7 @@ type world struct {
 	second  *target // for other installations; nil until one needs it
 	book    *book
 	record  record
+	counted int // leases in rows of the table
 	points  []instrument.Point
 	control crashpoint.Control
 	chance  *rand.Rand // of one goroutine
