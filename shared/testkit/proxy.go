@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Direction is that of bytes through a [Proxy].
@@ -26,6 +27,7 @@ type Proxy struct {
 	down   bool
 	conns  map[net.Conn]struct{}
 	cuts   [2]cut
+	delays [2]func() time.Duration
 }
 
 // cut is a loss that is to come, after some bytes.
@@ -74,6 +76,14 @@ func (p *Proxy) Cuts(d Direction) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cuts[d].done
+}
+
+// Delay makes what arrives in a direction wait for so long before it passes, each
+// time that something does; nil: no longer.
+func (p *Proxy) Delay(d Direction, by func() time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delays[d] = by
 }
 
 // Down refuses connections and ends those that are; Up takes them again.
@@ -161,6 +171,9 @@ func (p *Proxy) copy(to, from net.Conn, d Direction) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
+		if by := p.delay(d); by != nil {
+			time.Sleep(by())
+		}
 		most, end := p.let(d, n)
 		if most > 0 {
 			if _, err := to.Write(buf[:most]); err != nil {
@@ -171,6 +184,12 @@ func (p *Proxy) copy(to, from net.Conn, d Direction) {
 			return
 		}
 	}
+}
+
+func (p *Proxy) delay(d Direction) func() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.delays[d]
 }
 
 // let says how many of n bytes pass, and whether the connection ends then.
