@@ -57,12 +57,14 @@ func (c *Config) validate() error {
 // Bus implements [bus.Bus].
 type Bus struct {
 	*wiring
-	cfg  Config
-	nc   *nats.Conn
-	js   jetstream.JetStream
-	stop func()
+	cfg    Config
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	stop   func()
+	inside *inside // the server; nil: it is not in this process
 
 	turn    chan struct{} // held by who publishes
+	failed  int           // publishes in a row
 	tail    uint64        // sequence of the stream's last message; 0: not known
 	checked int64         // session in which the publisher checked the stream
 

@@ -50,8 +50,11 @@
 //	stream gone      the publisher makes it anew at the next publish
 //	consumer gone    Fetch makes it anew; a durable one from the beginning of
 //	                 the stream, another from what it had acknowledged
-//	disk full        Publish returns the server's error; events stay in the
-//	                 store, whose backlog limit guards issuing (D4)
+//	disk full        Publish returns the server's error, or none comes; events
+//	                 stay in the store, whose backlog limit guards issuing (D4).
+//	                 A server of its own stores nothing until it is started
+//	                 again, also where there is room again; one inside the
+//	                 process is started anew (below)
 //	no permission    ErrDenied with the subject, at once
 //
 // # The disk

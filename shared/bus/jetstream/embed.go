@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -19,8 +18,6 @@ const (
 	ownUser = "curfew"
 	// SubscriberUser may read events over the network.
 	SubscriberUser = "subscriber"
-	startTimeout   = 10 * time.Second
-	readyPoll      = 100 * time.Millisecond
 )
 
 // EmbedConfig is the server inside the process.
@@ -46,79 +43,31 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	srv, err := server.NewServer(opts)
-	if err != nil {
-		return nil, "", fmt.Errorf("start nats: %w", err)
-	}
-	stop := func() {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	}
-	if err := start(ctx, srv); err != nil {
-		stop()
+	in := &inside{opts: opts}
+	if err := in.start(ctx); err != nil {
 		return nil, "", err
 	}
 	w := &wiring{}
-	nc, err := nats.Connect("", append(options(w, cfg.Client.Program), nats.InProcessServer(srv), nats.UserInfo(ownUser, own))...)
+	nc, err := nats.Connect("", append(options(w, cfg.Client.Program), nats.InProcessServer(in), nats.UserInfo(ownUser, own))...)
 	if err != nil {
-		stop()
+		in.stop()
 		return nil, "", fmt.Errorf("connect to nats in process: %w", err)
 	}
-	b, err := open(nc, w, cfg.Config, stop)
+	b, err := open(nc, w, cfg.Config, in.stop)
 	if err == nil {
+		b.inside = in
 		err = b.ensureStream(ctx, true)
 	}
 	if err != nil {
 		nc.Close()
-		stop()
+		in.stop()
 		return nil, "", err
 	}
 	if cfg.Listen == "" {
 		return b, "", nil
 	}
-	return b, "nats://" + srv.Addr().String(), nil
+	return b, "nats://" + in.address, nil
 }
-
-// start starts srv and waits until it serves, at most for [startTimeout]. The
-// server tells only its log why it could not start: an address in use, a
-// directory that cannot be written.
-func start(ctx context.Context, srv *server.Server) error {
-	fatal := make(lastWords, 1)
-	srv.SetLoggerV2(fatal, false, false, false)
-	srv.Start()
-	end, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for !srv.ReadyForConnections(readyPoll) {
-		select {
-		case why := <-fatal:
-			return fmt.Errorf("start nats: %s", why)
-		case <-end.Done():
-			return fmt.Errorf("start nats: not ready within %s: %w", startTimeout, end.Err())
-		default:
-		}
-	}
-	select {
-	case why := <-fatal:
-		return fmt.Errorf("start nats: %s", why)
-	default:
-		return nil
-	}
-}
-
-// lastWords is a log of a server that keeps the first fatal line.
-type lastWords chan string
-
-func (w lastWords) Fatalf(format string, v ...any) {
-	select {
-	case w <- fmt.Sprintf(format, v...):
-	default:
-	}
-}
-func (lastWords) Noticef(string, ...any) {}
-func (lastWords) Warnf(string, ...any)   {}
-func (lastWords) Errorf(string, ...any)  {}
-func (lastWords) Debugf(string, ...any)  {}
-func (lastWords) Tracef(string, ...any)  {}
 
 func (cfg EmbedConfig) options(own string) (*server.Options, error) {
 	opts := &server.Options{

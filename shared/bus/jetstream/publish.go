@@ -18,6 +18,9 @@ const (
 	// stalls.
 	outstanding = 1024
 	ackTimeout  = 3 * time.Second
+	// failures are how many publishes in a row it takes to give a server inside
+	// the process up: with what a publisher waits between them, some 15 s.
+	failures = 3
 )
 
 // Publish implements [bus.Publisher]. Events are stored in their order also
@@ -31,6 +34,32 @@ func (b *Bus) Publish(ctx context.Context, events []event.Event) (acked int, err
 	case <-ctx.Done():
 		return 0, fmt.Errorf("publish: %w", ctx.Err())
 	}
+	acked, err = b.publishAll(ctx, events)
+	return acked, b.tend(ctx, acked, err)
+}
+
+// tend starts a server inside the process anew where nothing could be published
+// for some time, whatever the reason.
+func (b *Bus) tend(ctx context.Context, acked int, err error) error {
+	if b.inside == nil || ctx.Err() != nil || errors.Is(err, ErrDisconnected) && b.inside.runs() {
+		return err // in the last case the client is about to connect
+	}
+	if err == nil || acked > 0 {
+		b.failed = 0
+		return err
+	}
+	if b.failed++; b.failed < failures {
+		return err
+	}
+	b.failed = 0
+	if again := b.inside.restart(ctx); again != nil {
+		return errors.Join(err, again)
+	}
+	return fmt.Errorf("%w; the server inside the process was started anew", err)
+}
+
+// publishAll is Publish for who has its turn.
+func (b *Bus) publishAll(ctx context.Context, events []event.Event) (acked int, err error) {
 	guarded, release := b.denials.guard(ctx, event.SubjectPrefix+".")
 	defer release()
 	if err := b.ready(guarded); err != nil {
