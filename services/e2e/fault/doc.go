@@ -11,6 +11,9 @@
 //	               (package instrument); one that nothing brings about fails the
 //	               run, unless excuse_test.go says why nothing can.
 //	random kills   any process is killed at any time, up to three at once
+//	outages        Redis and NATS are away, slow, full, or lose what they hold
+//	               (outage_test.go); each is shown to be in effect, and clients
+//	               have to be served meanwhile, and leases to end on time
 //
 // Clients live their lives meanwhile (load_test.go): there are leases that begin,
 // live, were renewed, end and have run out at any instant. Beside them somebody

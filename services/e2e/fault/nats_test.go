@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 
 	"github.com/curfew-project/curfew/services/internal/topology"
 	bus "github.com/curfew-project/curfew/shared/bus/jetstream"
-	"github.com/curfew-project/curfew/shared/testkit"
 )
 
 // TestNATS takes the event stream away, or what it holds. Nothing is lost with it
@@ -55,9 +53,9 @@ func TestNATSCluster(t *testing.T) {
 	w := open(t, func(cfg *topology.Config) { cfg.Streams = 3 })
 	n := newStreams(t, w)
 	w.outages(t,
-		outage{"nats: leader of three killed", 5, 12 * time.Second, n.leaderless(n.fleet.kill)},
-		outage{"nats: leader of three unreachable", 2, 30 * time.Second, n.frozen(1)},
-		outage{"nats: majority of three unreachable", 1, 30 * time.Second, n.frozen(2)},
+		outage{"nats: leader killed", 5, 12 * time.Second, n.leaderless(n.fleet.kill)},
+		outage{"nats: leader unreachable", 2, 30 * time.Second, n.frozen(1)},
+		outage{"nats: majority unreachable", 1, 30 * time.Second, n.frozen(2)},
 	)
 }
 
@@ -139,6 +137,7 @@ func anew(js jetstream.JetStream, was time.Time) func() error {
 }
 
 func (n *streams) deleted(t *testing.T) fault {
+	t.Helper()
 	js := connect(t, n.all(t)...)
 	was := made(t, js)
 	must(t, js.DeleteStream(t.Context(), bus.StreamName), "delete the stream")
@@ -146,12 +145,14 @@ func (n *streams) deleted(t *testing.T) fault {
 }
 
 func (n *streams) killed(t *testing.T) fault {
+	t.Helper()
 	n.fleet.kill(t, "nats-1")
 	return fault{effect: n.unpublished(t, "nats-1"), end: func() {}}
 }
 
 // wiped is a server that comes back without its data.
 func (n *streams) wiped(t *testing.T) fault {
+	t.Helper()
 	js := connect(t, n.all(t)...)
 	was := made(t, js)
 	n.fleet.kill(t, "nats-1")
@@ -166,6 +167,7 @@ func (n *streams) data(part string) string { return filepath.Join(n.fleet.Dir, "
 // frozen makes the leader silent, and as many others as are asked for.
 func (n *streams) frozen(count int) func(t *testing.T) fault {
 	return func(t *testing.T) fault {
+		t.Helper()
 		names := n.fleet.named("nats-")
 		first := n.leader(t)
 		chosen := []string{first}
@@ -206,6 +208,7 @@ func (n *streams) leader(t *testing.T) (name string) {
 // leaderless takes the leader away in some way.
 func (n *streams) leaderless(take func(testing.TB, ...string)) func(t *testing.T) fault {
 	return func(t *testing.T) fault {
+		t.Helper()
 		name := n.leader(t)
 		t.Logf("%s leads", name)
 		take(t, name)
@@ -242,6 +245,7 @@ func (n *streams) silent(t *testing.T, parts ...string) func() error {
 // unpublished is the effect of servers without which nothing can be published:
 // events gather in the store.
 func (n *streams) unpublished(t *testing.T, parts ...string) func() error {
+	t.Helper()
 	silent := n.silent(t, parts...)
 	gather := gathers(t, n.fleet.Monitors()[0])
 	return func() error { return errors.Join(silent(), gather()) }
@@ -250,6 +254,7 @@ func (n *streams) unpublished(t *testing.T, parts ...string) func() error {
 // gathers fails unless ever more events wait to be published, as a program tells
 // at its monitor.
 func gathers(t *testing.T, monitor string) func() error {
+	t.Helper()
 	before := 0.0
 	return func() error {
 		var now float64
@@ -287,6 +292,7 @@ func metric(monitor, name string) (float64, error) {
 
 // full gives the server a small disk of its own, which somebody else fills.
 func (n *streams) full(t *testing.T) fault {
+	t.Helper()
 	part, dir := n.fleet.part(t, "nats-1"), n.data("nats-1")
 	n.fleet.kill(t, "nats-1")
 	disk := smallDisk(t, dir)
@@ -300,113 +306,5 @@ func (n *streams) full(t *testing.T) fault {
 			disk.clear(t)
 			n.fleet.kill(t, "nats-1") // it has switched JetStream off, and says that it must be started again
 		},
-	}
-}
-
-// disk is a file system of its own.
-type disk struct{ dir, ballast string }
-
-// diskSize is that of a small disk, beyond what is on it already.
-const diskSize = 4 << 20
-
-// smallDisk puts the files of a folder, which nobody uses, on a disk with little
-// room.
-func smallDisk(t *testing.T, dir string) *disk {
-	t.Helper()
-	keep := filepath.Join(t.TempDir(), "before")
-	var size int64
-	must(t, filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
-		if err == nil {
-			size += info.Size()
-		}
-		return err
-	}), "measure a folder")
-	must(t, os.CopyFS(keep, os.DirFS(dir)), "copy a folder")
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", size+diskSize)); err != nil {
-		t.Skipf("this needs a file system of its own: %v", err)
-	}
-	t.Cleanup(func() { must(t, syscall.Unmount(dir, syscall.MNT_DETACH), "unmount a disk") })
-	must(t, os.CopyFS(dir, os.DirFS(keep)), "copy what was there")
-	return &disk{dir, filepath.Join(dir, "of-somebody-else")}
-}
-
-// fill takes all the room that is left.
-func (d *disk) fill(t *testing.T) {
-	t.Helper()
-	if err := os.WriteFile(d.ballast, make([]byte, 2*diskSize), 0o600); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("fill a disk: %v", err)
-	}
-}
-
-// isFull fails where the disk takes something.
-func (d *disk) isFull() error {
-	file := filepath.Join(d.dir, "more")
-	const much = 64 << 10
-	if err := os.WriteFile(file, make([]byte, much), 0o600); !errors.Is(err, syscall.ENOSPC) {
-		return fmt.Errorf("the disk is not full: %w", err)
-	}
-	return os.Remove(file)
-}
-
-// clear makes room.
-func (d *disk) clear(t *testing.T) {
-	t.Helper()
-	must(t, os.Remove(d.ballast), "make room on a disk")
-}
-
-// TestEmbeddedStream loses what the stream of the one-machine form holds: while
-// the process does not run, or because there is no more room for it (promise 6).
-func TestEmbeddedStream(t *testing.T) {
-	if distributed() {
-		t.Skip("the distributed form has its stream in NATS: TestNATS")
-	}
-	monitor := fmt.Sprintf("127.0.0.1:%d", testkit.Port(t))
-	w := open(t, func(cfg *topology.Config) { cfg.Settings += fmt.Sprintf("monitor { address = %q }\n", monitor) })
-	s, ok := w.form.(*single)
-	if !ok {
-		t.Fatal("this form is not of one machine")
-	}
-	dir := filepath.Join(s.dir, "nats")
-	stream := filepath.Join(dir, "jetstream", "$G", "streams", bus.StreamName)
-	w.outages(t,
-		outage{"nats: store wiped", 5, 0, w.without(s, dir)},
-		outage{"nats: stream deleted", 5, 0, w.without(s, stream)},
-		outage{"nats: disk full", 2, 30 * time.Second, w.crowded(s, dir, "http://"+monitor)},
-	)
-}
-
-// without kills the process, removes a folder of its stream, and starts it.
-func (w *world) without(s *single, dir string) func(t *testing.T) fault {
-	return func(t *testing.T) fault {
-		s.kill(t)
-		old := filepath.Join(dir, "of-before")
-		must(t, os.WriteFile(old, nil, 0o600), "mark the stream's folder")
-		must(t, os.RemoveAll(dir), "remove it")
-		w.again(t)
-		return fault{
-			effect: func() error {
-				if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
-					return fmt.Errorf("the folder is still the same: %w", err)
-				}
-				_, err := os.Stat(dir) // it was made anew
-				return err
-			},
-			end: func() {},
-		}
-	}
-}
-
-// crowded gives the stream a small disk of its own, which somebody else fills.
-func (w *world) crowded(s *single, dir, monitor string) func(t *testing.T) fault {
-	return func(t *testing.T) fault {
-		s.kill(t)
-		d := smallDisk(t, dir)
-		w.again(t)
-		d.fill(t)
-		gather := gathers(t, monitor)
-		return fault{
-			effect: func() error { return errors.Join(d.isFull(), gather()) },
-			end:    func() { d.clear(t) },
-		}
 	}
 }

@@ -3,8 +3,7 @@
 package fault
 
 import (
-	"fmt"
-	"slices"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -186,19 +185,8 @@ func (l *load) more(t *testing.T, answers int64) {
 func away(ask func() error) func() error {
 	return func() error {
 		if ask() == nil {
-			return fmt.Errorf("it answers")
+			return errors.New("it answers")
 		}
 		return nil
 	}
-}
-
-// named are the parts of the fleet whose names begin so.
-func (f *fleet) named(prefix string) (names []string) {
-	for _, name := range f.Names() {
-		if strings.HasPrefix(name, prefix) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }

@@ -9,17 +9,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/services/internal/topology"
 	"github.com/curfew-project/curfew/shared/testkit"
 )
@@ -39,14 +34,14 @@ func TestRedis(t *testing.T) {
 		// D1, C9.
 		outage{"redis: killed", 5, 10 * time.Second, r.killed},
 		// D1: a copy has earlier times than the store, and lacks others.
-		outage{"redis: failed over to a stale replica", 4, 10 * time.Second, r.failedOver},
+		outage{"redis: stale failover", 4, 10 * time.Second, r.failedOver},
 		// C7: claims that nobody can extend or complete.
 		outage{"redis: unreachable", 1, minutes, r.frozen},
 		outage{"redis: slow", 1, time.Minute, r.slow},
 		// D2: a hint must not stop revocation.
 		outage{"redis: out of memory", 2, 20 * time.Second, r.full},
-		outage{"redis: evicting, allkeys-lru", 1, 30 * time.Second, r.evicting("allkeys-lru")},
-		outage{"redis: evicting, allkeys-random", 1, 30 * time.Second, r.evicting("allkeys-random")},
+		outage{"redis: evicting by LRU", 1, 30 * time.Second, r.evicting("allkeys-lru")},
+		outage{"redis: evicting at random", 1, 30 * time.Second, r.evicting("allkeys-random")},
 	)
 }
 
@@ -99,6 +94,7 @@ func (r *redis) through(words ...string) (string, error) {
 
 // flushed empties it. A key of ours shows that it did.
 func (r *redis) flushed(t *testing.T) fault {
+	t.Helper()
 	r.mark(t, r.primary)
 	keys, err := r.primary.ask("DBSIZE")
 	must(t, err, "count the keys of Redis")
@@ -112,6 +108,7 @@ func (r *redis) flushed(t *testing.T) fault {
 
 // killed ends it as a power cut would.
 func (r *redis) killed(t *testing.T) fault {
+	t.Helper()
 	r.fleet.kill(t, r.primary.part)
 	return fault{
 		effect: away(func() error { _, err := r.through("PING"); return err }),
@@ -122,6 +119,7 @@ func (r *redis) killed(t *testing.T) fault {
 // failedOver cuts the replication, lets clients write, ends the primary, and puts
 // the replica in its place.
 func (r *redis) failedOver(t *testing.T) fault {
+	t.Helper()
 	both := r.mark(t, r.primary)
 	if !soon(hang, func() bool { _, err := r.replica.ask("GET", both); return err == nil }) {
 		t.Fatal("the replica does not follow")
@@ -157,6 +155,7 @@ func (r *redis) failedOver(t *testing.T) fault {
 
 // frozen is a black hole: connections are taken, and nothing is answered.
 func (r *redis) frozen(t *testing.T) fault {
+	t.Helper()
 	thaw := r.fleet.freeze(t, r.primary.part)
 	return fault{
 		effect: away(func() error { _, err := r.through("PING"); return err }),
@@ -185,6 +184,7 @@ func (r *redis) slow(*testing.T) fault {
 
 // full gives it less memory than it uses.
 func (r *redis) full(t *testing.T) fault {
+	t.Helper()
 	r.set(t, "maxmemory-policy", "noeviction")
 	r.set(t, "maxmemory", "100kb")
 	return fault{
@@ -201,6 +201,7 @@ func (r *redis) full(t *testing.T) fault {
 // evicting lets it throw keys away by a policy, beside somebody who fills it.
 func (r *redis) evicting(policy string) func(t *testing.T) fault {
 	return func(t *testing.T) fault {
+		t.Helper()
 		const size, keys = 16 << 10, 64
 		used, err := r.stat("memory", "used_memory")
 		must(t, err, "read how much memory is used")
@@ -334,45 +335,4 @@ func (i instance) ask(words ...string) (string, error) {
 		return string(bulk), err
 	}
 	return "", fmt.Errorf("the answer is %q", line)
-}
-
-// config is the configuration that a program was given.
-func (f *fleet) config(tb testing.TB, name string) config.Config {
-	tb.Helper()
-	c := config.Default()
-	must(tb, c.Read(filepath.Join(f.Dir, name+".hcl")), "read a configuration")
-	return c
-}
-
-// readdress starts our programs again with another address of a server.
-func (f *fleet) readdress(tb testing.TB, old, address string) {
-	tb.Helper()
-	f.stop(tb)
-	for _, name := range f.ours() {
-		file := filepath.Join(f.Dir, name+".hcl")
-		text, err := os.ReadFile(file)
-		must(tb, err, "read a configuration")
-		must(tb, os.WriteFile(file, []byte(strings.ReplaceAll(string(text), old, address)), 0o600), "write a configuration")
-		if got := f.config(tb, name).Redis.Addresses; !slices.Equal(got, []string{address}) {
-			tb.Fatalf("%s finds Redis at %v", name, got)
-		}
-	}
-	must(tb, f.start(tb.Context()), "start the programs")
-}
-
-// freeze makes parts silent, as a server that hangs is: their connections stay
-// open. They go on when the test calls thaw, or has ended.
-func (f *fleet) freeze(tb testing.TB, names ...string) (thaw func()) {
-	tb.Helper()
-	send := func(sig syscall.Signal) {
-		for _, name := range names {
-			if p := f.part(tb, name); p.Running() {
-				must(tb, syscall.Kill(p.Pid(), sig), "signal "+name)
-			}
-		}
-	}
-	thaw = sync.OnceFunc(func() { send(syscall.SIGCONT) })
-	tb.Cleanup(thaw)
-	send(syscall.SIGSTOP)
-	return thaw
 }
