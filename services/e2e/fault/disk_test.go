@@ -41,7 +41,9 @@ func smallDisk(t *testing.T, dir string) *disk {
 // fill takes all the room that is left.
 func (d *disk) fill(t *testing.T) {
 	t.Helper()
-	if err := os.WriteFile(d.ballast, make([]byte, 2*diskSize), 0o600); !errors.Is(err, syscall.ENOSPC) {
+	var s syscall.Statfs_t
+	must(t, syscall.Statfs(d.dir, &s), "measure a disk")
+	if err := os.WriteFile(d.ballast, make([]byte, int64(s.Bavail)*s.Bsize+diskSize), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("fill a disk: %v", err)
 	}
 }

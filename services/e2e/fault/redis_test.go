@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,9 +223,10 @@ func (r *redis) evicting(policy string) func(t *testing.T) fault {
 		}()
 		end := sync.OnceFunc(func() { close(stop); <-stopped })
 		t.Cleanup(end)
-		before, err := r.stat("stats", "evicted_keys")
+		first, err := r.stat("stats", "evicted_keys")
 		must(t, err, "count what was evicted")
-		first := before
+		before, lost := first, int64(0)
+		ours := r.evicted(t)
 		return fault{
 			effect: func() error {
 				var now int
@@ -232,11 +234,16 @@ func (r *redis) evicting(policy string) func(t *testing.T) fault {
 					return fmt.Errorf("nothing is evicted: %d, %d before, %w", now, before, err)
 				}
 				before = now
+				// What is in use is spared by the one policy, by luck alone by the other.
+				if random := strings.HasSuffix(policy, "-random"); random && !soon(hang, func() bool { return ours.Load() > lost }) {
+					return fmt.Errorf("nothing of the index is evicted, %d of its keys before", lost)
+				}
+				lost = ours.Load()
 				return nil
 			},
 			end: func() {
 				end()
-				t.Logf("%d keys were evicted", before-first)
+				t.Logf("%d keys were evicted, %d of them the index's", before-first, lost)
 				r.set(t, "maxmemory", "0")
 				r.set(t, "maxmemory-policy", "noeviction")
 				for i := range keys {
@@ -246,6 +253,28 @@ func (r *redis) evicting(policy string) func(t *testing.T) fault {
 			},
 		}
 	}
+}
+
+// evicted counts the keys of the index that the server throws away from now on.
+func (r *redis) evicted(t *testing.T) (ours *atomic.Int64) {
+	t.Helper()
+	r.set(t, "notify-keyspace-events", "Ee")
+	conn, err := net.Dial("tcp", r.primary.address)
+	must(t, err, "connect to Redis")
+	ours = &atomic.Int64{}
+	_, err = io.WriteString(conn, "SUBSCRIBE __keyevent@0__:evicted\r\n")
+	must(t, err, "listen to Redis")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), "curfew:") {
+				ours.Add(1)
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = conn.Close(); <-done })
+	return ours
 }
 
 // set changes a setting while it runs.

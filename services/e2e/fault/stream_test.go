@@ -32,7 +32,8 @@ func TestEmbeddedStream(t *testing.T) {
 	w.outages(t,
 		outage{"nats: store wiped", 5, 0, w.without(s, dir)},
 		outage{"nats: stream deleted", 5, 0, w.without(s, stream)},
-		outage{"nats: disk full", 2, 30 * time.Second, w.crowded(s, dir, "http://"+monitor)},
+		outage{"nats: disk full", 2, 30 * time.Second, w.crowded(s, dir, "http://"+monitor, false)},
+		outage{"nats: disk full at start", 2, 15 * time.Second, w.crowded(s, dir, "http://"+monitor, true)},
 	)
 }
 
@@ -58,14 +59,21 @@ func (w *world) without(s *single, dir string) func(t *testing.T) fault {
 	}
 }
 
-// crowded gives the stream a small disk of its own, which somebody else fills.
-func (w *world) crowded(s *single, dir, monitor string) func(t *testing.T) fault {
+// crowded gives the stream a small disk of its own, which somebody else fills: once
+// the process has made use of it, or before, so that there is no stream at all.
+func (w *world) crowded(s *single, dir, monitor string, early bool) func(t *testing.T) fault {
 	return func(t *testing.T) fault {
 		t.Helper()
 		s.kill(t)
 		d := smallDisk(t, dir)
+		if early {
+			must(t, os.RemoveAll(filepath.Join(dir, "jetstream")), "remove the stream")
+			d.fill(t)
+		}
 		w.again(t)
-		d.fill(t)
+		if !early {
+			d.fill(t)
+		}
 		gather := gathers(t, monitor)
 		return fault{
 			effect: func() error { return errors.Join(d.isFull(), gather()) },

@@ -32,7 +32,8 @@ type EmbedConfig struct {
 }
 
 // Embed starts a server in the process and connects to it without a network.
-// It returns the bus and the URL that subscribers use, empty without Listen.
+// Where the stream cannot be made, as on a full disk, that is no error (promise 6):
+// it is tried again with each publish. It returns the bus and the URL that subscribers use, empty without Listen.
 func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 	cfg.defaults()
 	if err := cfg.validate(); err != nil {
@@ -54,15 +55,13 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 		return nil, "", fmt.Errorf("connect to nats in process: %w", err)
 	}
 	b, err := open(nc, w, cfg.Config, in.stop)
-	if err == nil {
-		b.inside = in
-		err = b.ensureStream(ctx, true)
-	}
 	if err != nil {
 		nc.Close()
 		in.stop()
 		return nil, "", err
 	}
+	b.inside = in
+	_ = b.ensureStream(ctx, true) // kept for Check; whoever needs the stream tries again
 	if cfg.Listen == "" {
 		return b, "", nil
 	}

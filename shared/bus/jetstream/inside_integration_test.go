@@ -4,6 +4,8 @@ package jetstream
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -80,5 +82,48 @@ func TestStartedAnew(t *testing.T) {
 	// A bus that is closed stays so.
 	if err := errors.Join(b.Close(t.Context()), b.inside.restart(t.Context())); !errors.Is(err, errAbsent) {
 		t.Errorf("after the end it was started: %v", err)
+	}
+}
+
+// A stream that cannot be made keeps nothing from starting, and is made once it
+// can be (promise 6).
+func TestStartsWithoutStream(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	streams := filepath.Join(dir, "jetstream", "$G", "streams")
+	if err := os.MkdirAll(streams, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	obstacle := filepath.Join(streams, StreamName)
+	if err := os.WriteFile(obstacle, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, _, err := Embed(t.Context(), EmbedConfig{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	events := []event.Event{{Position: event.Position{Epoch: 1, Number: 1}, Type: event.LeaseCreated, Time: time.Now()}}
+	b.mu.Lock()
+	problem := b.problem
+	b.mu.Unlock()
+	if problem == nil {
+		t.Fatal("the stream was made")
+	}
+	if err := os.Remove(obstacle); err != nil && !errors.Is(err, os.ErrNotExist) { // the server tidies up
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		_, err := b.Publish(t.Context(), events)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the stream is not made: %v", err)
+		}
 	}
 }
