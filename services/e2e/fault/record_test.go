@@ -22,6 +22,7 @@ type entry struct {
 	Epoch, Number int64
 	Type          string
 	Subject       string
+	Time          time.Time
 	Version       int64
 	Actor, Reason string
 	Data          struct {
