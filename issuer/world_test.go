@@ -46,6 +46,14 @@ type world struct {
 	root   string
 
 	holders int // policies that were made for one token
+
+	record *record
+}
+
+// record is what was read of the events.
+type record struct {
+	mu     sync.Mutex
+	events []event.Event
 }
 
 const target = "target-1"
@@ -155,7 +163,7 @@ func (l *logs) String() string {
 func newWorld(t *testing.T, change ...func(*issuer.Config)) *world {
 	t.Helper()
 	w := &world{t: t, clock: storetest.NewClock(), seal: openSeal(), logs: &logs{}}
-	w.fake = storetest.NewFake(w.clock)
+	w.fake, w.record = storetest.NewFake(w.clock), &record{}
 	w.store = storetest.NewFaulty(w.fake)
 	w.engine = enginetest.NewFake(enginetest.FakeConfig{Clock: w.clock})
 	w.probe = w.engine.Probe(target)
@@ -368,10 +376,17 @@ func (w *world) events(types ...event.Type) []event.Event {
 	}
 	_, _, err = w.fake.Number(ctx, lock, 1_000_000)
 	must(w.t, err)
-	all, err := w.fake.Events(ctx, event.Position{Epoch: 1}, 1_000_000)
+	w.record.mu.Lock()
+	defer w.record.mu.Unlock()
+	after := event.Position{Epoch: 1}
+	if n := len(w.record.events); n > 0 {
+		after = w.record.events[n-1].Position
+	}
+	more, err := w.fake.Events(ctx, after, 1_000_000)
 	must(w.t, err)
+	w.record.events = append(w.record.events, more...)
 	var out []event.Event
-	for _, e := range all {
+	for _, e := range w.record.events {
 		for _, want := range types {
 			if e.Type == want {
 				out = append(out, e)
