@@ -143,6 +143,39 @@ func TestTargetDown(t *testing.T) {
 		}
 		w.record(down...)
 	})
+	// Whatever the delay of the probes has grown to: the sweep that asks every ten
+	// seconds hears of the return, and the backlog begins to go then.
+	bubble(t, "its return is noticed", func(w *world) {
+		defer w.run()()
+		var heals []func()
+		for _, m := range []enginetest.Method{enginetest.MethodDisable, enginetest.MethodGhosts} {
+			heals = append(heals, w.engine.Inject(enginetest.Fault{Method: m}))
+		}
+		down := make([]lease.Lease, 10)
+		for i := range down {
+			down[i] = w.issue("a", 2*time.Second, "")
+		}
+		for range 3 {
+			time.Sleep(4*time.Minute + 7*time.Second) // the delay is a minute by now
+			for _, heal := range heals {
+				heal()
+			}
+			back := time.Now()
+			for _, l := range down {
+				w.ended(w.wait(l.ID, 12*time.Second))
+			}
+			if took := time.Since(back); took > 12*time.Second {
+				w.Errorf("they were gone only %s after the return", took)
+			}
+			heals = heals[:0]
+			for _, m := range []enginetest.Method{enginetest.MethodDisable, enginetest.MethodGhosts} {
+				heals = append(heals, w.engine.Inject(enginetest.Fault{Method: m}))
+			}
+			for i := range down {
+				down[i] = w.issue("a", 2*time.Second, "")
+			}
+		}
+	})
 	bubble(t, "the other target stays on time", func(w *world) {
 		defer w.run()()
 		away := w.issue("a", time.Second, "")

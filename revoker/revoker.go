@@ -147,7 +147,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 			Every: cfg.StrayEvery, Run: lease.RandomBase62(16), Now: strays, Told: cfg.Observer.Stray,
 		},
 		&sweep.Owners{Store: d.Store, Engines: sweepers, Every: 10 * time.Minute},
-		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery, Changed: strays.Set},
+		&sweep.Ghosts{Engines: sweepers, Log: d.Log, Every: cfg.GhostEvery, Changed: strays.Set, Returned: r.claimer.Urge},
 		&sweep.Prune{Store: d.Store, Time: now, Keep: cfg.KeepEnded, Every: time.Minute},
 		&sweep.Recount{
 			Store: d.Store, Time: now, Clock: d.Clock, Log: d.Log, Every: cfg.Recount, Look: 10 * time.Second, Told: cfg.Observer.Recounted,

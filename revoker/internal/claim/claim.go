@@ -85,6 +85,9 @@ type target struct {
 	flights int       // in the air
 	failed  int       // in a row
 	until   time.Time // local: not before
+	// urged: somebody said that it may answer while a flight was in the air, which
+	// may have left too early to know.
+	urged bool
 }
 
 // New returns a claimer over indexes; the later ones are the process's own.
@@ -131,12 +134,13 @@ func (c *Claimer) Nudge() {
 	}
 }
 
-// Urge lets a target that was down be probed at once: a person says that it may
-// answer again.
+// Urge lets a target that was down be probed at once, or once more where a probe
+// is under way: a person or a sweep says that it may answer again.
 func (c *Claimer) Urge(target string) {
 	c.mu.Lock()
 	if t := c.targets[target]; t != nil {
 		t.until = time.Time{}
+		t.urged = t.flights > 0
 	}
 	c.mu.Unlock()
 	c.Nudge()
@@ -246,6 +250,10 @@ func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered 
 	case r.Down && !r.Reached && (probe || t.failed == 0):
 		t.failed++
 		d := min(c.cfg.MinProbe<<min(t.failed-1, 10), c.cfg.MaxProbe)
+		if t.urged {
+			d = c.cfg.MinProbe
+		}
+		t.urged = false
 		t.until = c.clock.Now().Add(step.Jitter(d))
 	case r.Reached && t.failed > 0:
 		c.log.Info().Str("target", name).Msg("target answers again")

@@ -203,6 +203,31 @@ func TestUrge(t *testing.T) {
 	})
 }
 
+// C8: so it is where a probe is under way that set out before the target was back.
+func TestUrgeDuringAProbe(t *testing.T) {
+	bubble(t, claim.Config{MinProbe: time.Second}, func(w *world) {
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			time.Sleep(5 * time.Second)
+			return work.Result{Later: later(members, 0), Down: true}, nil
+		}
+		w.offer("a", 1)
+		time.Sleep(20 * time.Minute) // the delay is a minute by now
+		n := len(w.of("a"))
+		for len(w.of("a")) == n {
+			time.Sleep(time.Second)
+		}
+		w.urge("a") // it is in the air
+		time.Sleep(8 * time.Second)
+		if got := len(w.of("a")); got != n+2 {
+			t.Errorf("%d probes, want %d", got, n+2)
+		}
+		time.Sleep(20 * time.Second) // once
+		if got := len(w.of("a")); got != n+2 {
+			t.Errorf("%d probes later, want %d", got, n+2)
+		}
+	})
+}
+
 // Promise 6: an index that is silent keeps no lease waiting that another has.
 func TestSilentIndex(t *testing.T) {
 	bubble(t, claim.Config{}, func(w *world) {

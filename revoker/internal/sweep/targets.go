@@ -62,16 +62,21 @@ func guarded(do func() error) (err error) {
 
 // Ghosts ends sessions whose account no longer exists (C2), and notices a target
 // that is not the one that it was (C6): restored, failed over or restarted, it
-// may have accounts again that were proved absent.
+// may have accounts again that were proved absent. It asks at a steady pace, so
+// that it also notices first that one that was away answers again (C8).
 type Ghosts struct {
 	Engines map[string]engine.Sweeper
 	Log     zerolog.Logger
 	Every   time.Duration
 	// Changed is called, once a round, after a target has changed.
 	Changed func()
+	// Returned is called, once for each return, with a target that did not answer
+	// in the round before and does now.
+	Returned func(target string)
 
 	mu    sync.Mutex
 	lives map[string]string // incarnation by target
+	away  map[string]bool   // targets that did not answer in the last round
 }
 
 // Name implements [step.Step].
@@ -82,6 +87,9 @@ func (s *Ghosts) Do(ctx context.Context) (time.Duration, error) {
 	var changed atomic.Bool
 	err := eachTarget(ctx, s.Engines, func(_ string, sw engine.Sweeper, t engine.Target) error {
 		n, err := sw.EndGhosts(ctx, t.ID)
+		if s.returned(t.ID, err == nil) {
+			s.Returned(t.ID)
+		}
 		if err != nil {
 			return fmt.Errorf("end sessions without an account: %w", err)
 		}
@@ -109,6 +117,22 @@ func (s *Ghosts) Do(ctx context.Context) (time.Duration, error) {
 		s.Log.Warn().Err(err).Msg("sessions without an account were not looked for everywhere")
 	}
 	return s.Every, nil
+}
+
+// returned notes whether a target answers, and reports whether it does again.
+func (s *Ghosts) returned(target string, answers bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !answers {
+		if s.away == nil {
+			s.away = map[string]bool{}
+		}
+		s.away[target] = true
+		return false
+	}
+	before := s.away[target]
+	delete(s.away, target)
+	return before
 }
 
 // changed notes a target's incarnation and reports whether it had another.

@@ -73,7 +73,7 @@ func TestSweepsGoOn(t *testing.T) {
 			Store: fake, Engines: map[string]engine.Sweeper{"database": x},
 			Time: store.NewEstimate(fake, clock.System{}), Log: zerolog.Nop(), Every: time.Minute,
 		}
-		ghosts := &sweep.Ghosts{Engines: strays.Engines, Log: zerolog.Nop(), Every: 10 * time.Second}
+		ghosts := &sweep.Ghosts{Engines: strays.Engines, Log: zerolog.Nop(), Every: 10 * time.Second, Returned: func(string) {}}
 		for range 2 {
 			if rest, err := strays.Do(t.Context()); err != nil || rest != time.Minute {
 				t.Errorf("strays rest %s, %v", rest, err)
