@@ -207,6 +207,9 @@ func (c *Cluster) Pid() int { return c.server.Pid() }
 // client's.
 func (c *Cluster) Contained() bool { return c.server.Contained() }
 
+// Dir is the server's folder; its data is in the folder data below it.
+func (c *Cluster) Dir() string { return c.server.Dir() }
+
 // Host is the server's address without the port.
 func (c *Cluster) Host() string { return "127.0.0.1" }
 

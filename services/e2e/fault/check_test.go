@@ -108,7 +108,7 @@ func (w *world) clear(t *testing.T) {
 // no waiting mends.
 func (w *world) agree(t *testing.T, seen, wrong *finding) bool {
 	t.Helper()
-	there := w.target.accounts(t)
+	there := w.accounts(t)
 	if err := w.read(t, seen); err != nil {
 		wrong.details = append(wrong.details, err.Error())
 		return false
@@ -157,7 +157,7 @@ func (w *world) logins(t *testing.T, f *finding) {
 	for range 4 {
 		all.Go(func() {
 			for c := range work {
-				if err := w.target.login(t.Context(), c.user, c.password); err != nil {
+				if err := w.home(c).login(t.Context(), c.user, c.password); err != nil {
 					mu.Lock()
 					f.add(faults.Harm{Early: 1}, fmt.Sprintf("%s does not work, though a client holds it: %v", c.user, err))
 					mu.Unlock()

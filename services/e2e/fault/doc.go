@@ -14,6 +14,10 @@
 //	outages        Redis and NATS are away, slow, full, or lose what they hold
 //	               (outage_test.go); each is shown to be in effect, and clients
 //	               have to be served meanwhile, and leases to end on time
+//	targets        what may be done to a target is done to a patient, a further
+//	               target with a server of its own, while the leases of the first
+//	               one have to end on time (down_test.go, trial_test.go)
+//	overload       50,000 leases fall due at once, some of which the target refuses
 //
 // Clients live their lives meanwhile (load_test.go): there are leases that begin,
 // live, were renewed, end and have run out at any instant. Beside them somebody
@@ -48,5 +52,6 @@
 // form, CURFEW_FAULT_ROUNDS for a number of random kills, CURFEW_FAULT_POINTS for
 // the crash points whose plan contains a text ("after issuer/internal/issuing"),
 // and CURFEW_FAULT_SEED for the choices of an earlier run. Which instant a kill
-// meets is left to the machine.
+// meets is left to the machine. CURFEW_FAULT_OUTAGE is for how long a target is
+// away ("30s"), CURFEW_FAULT_OVERLOAD how many leases fall due at once.
 package fault

@@ -32,6 +32,8 @@ type form interface {
 	processes() []string
 	ours() []string
 	running(tb testing.TB, name string) bool
+	// pid of one of them, that runs.
+	pid(tb testing.TB, name string) int
 	kill(tb testing.TB, names ...string)
 	// stop ends our programs in good order; one that is killed meanwhile is.
 	stop(tb testing.TB)
@@ -106,6 +108,7 @@ func (s *single) token(tb testing.TB) string {
 }
 
 func (s *single) running(testing.TB, string) bool { return s.child.Running() }
+func (s *single) pid(testing.TB, string) int      { return s.child.Pid() }
 
 func (s *single) kill(tb testing.TB, _ ...string) {
 	tb.Helper()
@@ -237,6 +240,11 @@ func (f *fleet) part(tb testing.TB, name string) topology.Part {
 func (f *fleet) running(tb testing.TB, name string) bool {
 	tb.Helper()
 	return f.part(tb, name).Running()
+}
+
+func (f *fleet) pid(tb testing.TB, name string) int {
+	tb.Helper()
+	return f.part(tb, name).Pid()
 }
 
 func (f *fleet) kill(tb testing.TB, names ...string) {

@@ -28,6 +28,12 @@ const most = 20
 
 func (w *world) load(tb testing.TB, clients int) *load {
 	tb.Helper()
+	return w.calm(tb, clients, 0)
+}
+
+// calm is a load whose clients rest after each life.
+func (w *world) calm(tb testing.TB, clients int, rest time.Duration) *load {
+	tb.Helper()
 	// A client that is stopped finishes what it began.
 	ctx := context.WithoutCancel(tb.Context())
 	stopped, stop := context.WithCancel(ctx)
@@ -39,6 +45,7 @@ func (w *world) load(tb testing.TB, clients int) *load {
 				if !l.life(ctx, c) {
 					time.Sleep(pace) // somebody starts it again
 				}
+				time.Sleep(rest)
 			}
 		})
 	}

@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 		name, _, _ := strings.Cut(entry, "=")
 		switch name {
 		case "CURFEW_CI", "CURFEW_PG_BIN", "CURFEW_REDIS_BIN",
-			fullVariable, formVariable, seedVariable, roundsVariable, pointsVariable, faults.TableVariable:
+			fullVariable, formVariable, seedVariable, roundsVariable, pointsVariable,
+			outageVariable, overloadVariable, faults.TableVariable:
 			continue
 		}
 		if strings.HasPrefix(name, "VAULT_") || strings.HasPrefix(name, "CURFEW_") {

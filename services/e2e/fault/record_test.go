@@ -29,6 +29,7 @@ type entry struct {
 		Kind, State, Account, Role string
 		DueAt                      *time.Time `json:"due_at"`
 		DisabledAt                 *time.Time `json:"disabled_at"`
+		EndedAt                    *time.Time `json:"ended_at"`
 	}
 }
 

@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,14 +33,16 @@ const billing = "billing"
 // target is a cluster in which one installation alone makes accounts.
 type target struct {
 	*testkit.Cluster
-	admin *testkit.Admin
-	super *pgx.Conn // of the harness
+	admin   *testkit.Admin
+	super   *pgx.Conn // of the harness
+	mount   string    // of the engine that works on it
+	address string    // of what stands before it; empty: nothing does
 }
 
-func newTarget(tb testing.TB) *target {
+func newTarget(tb testing.TB, options ...testkit.Option) *target {
 	tb.Helper()
-	c := testkit.Postgres(tb)
-	g := &target{Cluster: c, admin: c.CreateAdmin(tb, testkit.CreateRoleAdmin)}
+	c := testkit.Postgres(tb, options...)
+	g := &target{Cluster: c, admin: c.CreateAdmin(tb, testkit.CreateRoleAdmin), mount: "database"}
 	for _, sql := range []string{
 		"CREATE ROLE readers; GRANT SELECT ON items TO readers; GRANT readers TO " + g.admin.User + " WITH ADMIN OPTION",
 		"CREATE ROLE " + billing + " LOGIN PASSWORD 'of-the-people'; GRANT readers TO " + billing + "; GRANT " + billing + " TO " + g.admin.User + " WITH ADMIN OPTION",
@@ -55,7 +58,7 @@ func (g *target) template(tb testing.TB) string {
 	tb.Helper()
 	u, err := url.Parse(g.URL("u", "p", g.admin.Database))
 	must(tb, err, "parse the URL")
-	return "postgresql://{{username}}:{{password}}@" + u.Host + u.Path + "?" + u.RawQuery
+	return "postgresql://{{username}}:{{password}}@" + cmp.Or(g.address, u.Host) + u.Path + "?" + u.RawQuery
 }
 
 // connection is the configuration of a connection of an admin.
@@ -76,14 +79,15 @@ func role(ttl string) map[string]any {
 // setUp enables the engine with the connection "db" and its roles.
 func (g *target) setUp(tb testing.TB, c *vault.Client) {
 	tb.Helper()
-	must(tb, c.Sys().Mount("database", &vault.MountInput{Type: "database"}), "enable the engine")
+	must(tb, c.Sys().Mount(g.mount, &vault.MountInput{Type: "database"}), "enable the engine")
 	own := role(longTTL) // statements that run alone, and do not all that is needed
 	own["revocation_statements"] = `SELECT 1; REVOKE readers FROM "{{name}}";`
 	own["creation_statements"] = `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'; SELECT 1; GRANT readers TO "{{name}}";`
-	for _, w := range []struct {
+	type write struct {
 		path string
 		data map[string]any
-	}{
+	}
+	writes := []write{
 		{"config/db", g.connection(tb, g.admin.User, g.admin.Password)},
 		{"roles/app", role(longTTL)},
 		{"roles/batch", role(longTTL)},
@@ -91,9 +95,12 @@ func (g *target) setUp(tb testing.TB, c *vault.Client) {
 		{"roles/brief", role(briefTTL)},
 		{"roles/stuck", role(longTTL)},
 		{"roles/own", own},
-		{"static-roles/" + billing, map[string]any{"db_name": "db", "username": billing, "rotation_period": "5s"}},
-	} {
-		_, err := c.Logical().Write("database/"+w.path, w.data)
+	}
+	if g.mount == "database" {
+		writes = append(writes, write{"static-roles/" + billing, map[string]any{"db_name": "db", "username": billing, "rotation_period": "5s"}})
+	}
+	for _, w := range writes {
+		_, err := c.Logical().Write(g.mount+"/"+w.path, w.data)
 		must(tb, err, "write "+w.path)
 	}
 }

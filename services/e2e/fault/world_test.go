@@ -20,10 +20,12 @@ import (
 // world is Curfew in one of its forms, a target of its own, and what is known of
 // both from outside.
 type world struct {
-	form    form
-	root    string // token
-	target  *target
-	second  *target // for other installations; nil until one needs it
+	form   form
+	root   string // token
+	target *target
+	second *target // for other installations; nil until one needs it
+	// others are further ones of this installation, each with a mount of its own.
+	others  []*target
 	book    *book
 	record  record
 	counted int // leases in rows of the table
