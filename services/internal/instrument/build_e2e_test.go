@@ -12,8 +12,8 @@ import (
 	"github.com/curfew-project/curfew/shared/testkit/crashpoint"
 )
 
-// A program that is built in the ordinary way has nothing of crash points; one
-// that is built with them has.
+// A program that is built in the ordinary way has nothing of crash points, and
+// the machine's clock; one that is built with them has.
 func TestOrdinaryBuild(t *testing.T) {
 	t.Parallel()
 	points, err := Points(t.Context(), ".")
@@ -37,7 +37,7 @@ func TestOrdinaryBuild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, what := range []string{"testkit/crashpoint", crashpoint.Folder} {
+		for _, what := range []string{"testkit/crashpoint", crashpoint.Folder, "testkit/wrongclock"} {
 			if got := bytes.Contains(text, []byte(what)); got != want {
 				t.Errorf("the %s build has %q in it: %t, want %t", folder, what, got, want)
 			}

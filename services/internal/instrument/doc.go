@@ -28,9 +28,17 @@
 // would have to be wired into each program under a build tag, to carry every
 // optional ability of what they wrap, and could not tell one caller from another.
 //
+// # The clock
+//
+// Every program of Curfew reads the machine's clock in one place, package clock.
+// [Build] rewrites that one in the same way, so that a test can give a process
+// another clock and make it jump (package wrongclock says how). A library that
+// reads the machine's clock by itself keeps it.
+//
 // # What can fail
 //
 //	a contract moves            no calls are found: an error
+//	the clock moves             it is not read where it was: an error
 //	a call that cannot be       the build fails and names the file
 //	rewritten
 package instrument

@@ -62,3 +62,20 @@ func TestRewrite(t *testing.T) {
 		t.Error("a call inside of what is called was rewritten")
 	}
 }
+
+// The machine's clock is read through what can make it wrong; a package clock
+// that reads it in another way is not taken for one without a clock.
+func TestWrongClock(t *testing.T) {
+	t.Parallel()
+	const source = "package clock\n\nfunc (System) Now() time.Time {\n\treturn time.Now() // here\n}\n"
+	got, err := wrongClock([]byte(source))
+	want := "package clock" + clockEntry + "\n\nfunc (System) Now() time.Time {\n\treturn " + clockAlias + ".Now(time.Now) // here\n}\n"
+	if err != nil || string(got) != want {
+		t.Errorf("the file is\n%s%v, want\n%s", got, err, want)
+	}
+	for _, other := range []string{"package clock\n", source + source} {
+		if _, err := wrongClock([]byte(other)); err == nil {
+			t.Errorf("rewrote %q", other)
+		}
+	}
+}
