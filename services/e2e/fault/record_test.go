@@ -42,6 +42,7 @@ type record struct {
 	entries int
 	leases  map[string]*history // by lease id
 	judged  map[string]bool     // leases that ended lawfully, and were looked at
+	rewound bool                // the store has lost commits (A7)
 }
 
 // history is what the record says of one lease, oldest first.
@@ -62,6 +63,30 @@ func (h history) types() string {
 // legal is the life of the lease of an account (A1): it ends once and then
 // nothing follows. One that was rolled back never was active.
 var legal = regexp.MustCompile(`^intent( created( renewed)*)?( revoking( progress| revocation_failed)*( revoked| rolled_back| abandoned)?)?$`)
+
+// restored is the type of an entry about a lease that was brought back into a
+// store that had lost commits, and again the life of the lease from there on: it
+// is taken away once more where it had ended (A7).
+const restored = "lease.restored"
+
+var again = regexp.MustCompile(`^restored( created)?( renewed)*( revoking)?( progress| revocation_failed)*( revoked| rolled_back| abandoned)?$`)
+
+// lawful reports whether the entries may follow each other.
+func (h history) lawful() bool {
+	if i := slices.IndexFunc(h, func(e entry) bool { return e.Type == restored }); i >= 0 {
+		return (i == 0 || h[:i].lawful()) && again.MatchString(h[i:].types())
+	}
+	return legal.MatchString(h.types())
+}
+
+// repeats reports whether e is on record already, in an earlier epoch: what a
+// store that had lost commits and the ledger had under different numbers is told
+// again (A7).
+func (h history) repeats(e *entry) bool {
+	return slices.ContainsFunc(h, func(had entry) bool {
+		return had.Epoch < e.Epoch && had.Version == e.Version && had.Type == e.Type && had.Time.Equal(e.Time)
+	})
+}
 
 // read takes what the record has beyond what was read before.
 func (w *world) read(tb testing.TB, f *finding) error {
@@ -113,6 +138,7 @@ func (w *world) get(tb testing.TB, path string) ([]byte, error) {
 func (r *record) add(e entry, f *finding) {
 	switch {
 	case e.Epoch == max(1, r.last.Epoch) && e.Number == r.last.Number+1:
+	case r.rewound && e.Epoch == r.last.Epoch+1 && e.Number == 1:
 	case e.Epoch == r.last.Epoch && e.Number <= r.last.Number:
 		f.add(faults.Harm{Doubled: 1}, fmt.Sprintf("after entry %s the record has %s (%s) again", r.last.id(), e.id(), e.Type))
 	default:
@@ -128,6 +154,9 @@ func (r *record) add(e entry, f *finding) {
 		h = &history{}
 		r.leases[e.Subject] = h
 	}
+	if h.repeats(&e) {
+		return
+	}
 	*h = append(*h, e)
 }
 
@@ -140,7 +169,9 @@ func (r *record) judge(remade map[string]bool, f *finding) {
 	for id, h := range r.leases {
 		last := h.last()
 		if r.judged[id] {
-			if h.closed() < len(*h) {
+			if n := h.closed(); n < len(*h) && (*h)[n].Type == restored && h.lawful() {
+				r.judged[id] = slices.Contains(finals, h.state())
+			} else if n < len(*h) {
 				f.add(faults.Harm{Doubled: 1}, fmt.Sprintf("lease %s goes on after its end: %s", id, h.types()))
 			}
 			continue
@@ -149,7 +180,7 @@ func (r *record) judge(remade map[string]bool, f *finding) {
 		switch {
 		case last.Data.Kind == "stray" && !remade[last.Data.Account]:
 			f.add(faults.Harm{Strays: 1}, fmt.Sprintf("account %s was found without a lease", last.Data.Account))
-		case last.Data.Kind == "secret" && !legal.MatchString(h.types()):
+		case last.Data.Kind == "secret" && !h.lawful():
 			f.add(faults.Harm{Doubled: 1}, fmt.Sprintf("lease %s went an illegal way: %s", id, h.types()))
 		}
 		if d := last.Data; last.Reason == "lease expired" && d.DueAt != nil && d.DisabledAt != nil && d.DisabledAt.Before(*d.DueAt) {
@@ -169,8 +200,10 @@ func (h history) closed() int {
 
 // complete: the versions of a lease are dense.
 func (h history) complete(id string, f *finding) {
-	for i, e := range h {
-		switch want := int64(i + 1); {
+	want := int64(1)
+	for _, e := range h {
+		switch {
+		case e.Type == restored && e.Version >= want-1: // it was brought back as it is
 		case e.Version > want:
 			f.add(faults.Harm{Lost: 1}, fmt.Sprintf("lease %s: %s has version %d, want %d (%s)", id, e.Type, e.Version, want, h.types()))
 			return
@@ -178,6 +211,7 @@ func (h history) complete(id string, f *finding) {
 			f.add(faults.Harm{Doubled: 1}, fmt.Sprintf("lease %s: %s has version %d again (%s)", id, e.Type, e.Version, h.types()))
 			return
 		}
+		want = e.Version + 1
 	}
 }
 
