@@ -18,6 +18,11 @@
 //	               target with a server of its own, while the leases of the first
 //	               one have to end on time (down_test.go, trial_test.go)
 //	overload       50,000 leases fall due at once, some of which the target refuses
+//	store          Postgres restarted under load, its connections cut, without
+//	               room for tables or for its log, read only, failed over to a
+//	               copy with every commit and to a stale one; SQLite with a torn
+//	               write and a full disk
+//	clocks         processes five minutes apart, and clocks that jump
 //
 // Clients live their lives meanwhile (load_test.go): there are leases that begin,
 // live, were renewed, end and have run out at any instant. Beside them somebody
