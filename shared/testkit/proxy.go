@@ -1,10 +1,10 @@
 package testkit
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
-	"time"
 )
 
 // Direction is that of bytes through a [Proxy].
@@ -17,17 +17,23 @@ const (
 )
 
 // Proxy stands between a client and a server that speak TCP, and loses what the
-// test tells it to.
+// test tells it to. (It is our own: the toxics of Toxiproxy pass the end of a
+// connection on at once, so none of them is a peer that vanished; it counts
+// nothing that they did; and it is not kept up as a library.)
 type Proxy struct {
 	listener net.Listener
 	wg       sync.WaitGroup
 
-	mu     sync.Mutex
-	server string
-	down   bool
-	conns  map[net.Conn]struct{}
-	cuts   [2]cut
-	delays [2]func() time.Duration
+	mu      sync.Mutex
+	server  string
+	down    bool
+	closed  bool
+	links   map[*link]struct{}
+	cuts    [2]cut
+	toxics  [2]Toxic
+	changed chan struct{} // closed when the toxics change
+	bites   Bites
+	passed  int // bytes
 }
 
 // cut is a loss that is to come, after some bytes.
@@ -42,10 +48,14 @@ func NewProxy(tb testing.TB, server string) *Proxy {
 	tb.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	check(tb, err)
-	p := &Proxy{listener: l, server: server, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{listener: l, server: server, links: map[*link]struct{}{}, changed: make(chan struct{})}
 	p.wg.Go(p.accept)
 	tb.Cleanup(func() {
 		_ = l.Close()
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		p.Cure() // whoever waits goes on
 		p.Break()
 		p.wg.Wait()
 	})
@@ -78,14 +88,6 @@ func (p *Proxy) Cuts(d Direction) int {
 	return p.cuts[d].done
 }
 
-// Delay makes what arrives in a direction wait for so long before it passes, each
-// time that something does; nil: no longer.
-func (p *Proxy) Delay(d Direction, by func() time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.delays[d] = by
-}
-
 // Down refuses connections and ends those that are; Up takes them again.
 func (p *Proxy) Down() {
 	p.mu.Lock()
@@ -114,10 +116,10 @@ func (p *Proxy) Redirect(server string) {
 func (p *Proxy) Break() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		_ = c.Close()
+	for l := range p.links {
+		l.end()
 	}
-	clear(p.conns)
+	clear(p.links)
 }
 
 func (p *Proxy) accept() {
@@ -142,60 +144,69 @@ func (p *Proxy) serve(client net.Conn) {
 	if err != nil {
 		return
 	}
-	defer func() { _ = server.Close() }()
+	l := &link{client: client, server: server, left: [2]int{-1, -1}}
+	defer l.end()
 	p.mu.Lock()
-	stale := p.server != address || p.down // since it was asked for
+	stale := p.server != address || p.down || p.closed // since it was asked for
 	if !stale {
-		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+		p.links[l] = struct{}{}
+		for d, t := range p.toxics {
+			if t.CutWithin > 0 {
+				l.left[d] = rand.IntN(t.CutWithin) //nolint:gosec // of a test
+			}
+		}
 	}
 	p.mu.Unlock()
 	if stale {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(server, client, ToServer) })
-	both.Go(func() { p.copy(client, server, FromServer) })
+	both.Go(func() { p.copy(l, ToServer) })
+	both.Go(func() { p.copy(l, FromServer) })
 	both.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.conns, client)
-	delete(p.conns, server)
+	delete(p.links, l)
 }
 
-// copy passes bytes until a side closes or a cut comes.
-func (p *Proxy) copy(to, from net.Conn, d Direction) {
-	defer func() {
-		_ = to.Close()
-		_ = from.Close()
-	}()
+// copy passes bytes until a side closes or a cut comes. A side that has gone is
+// noticed by who reads from it: the other side hears of that in the direction of
+// those bytes.
+func (p *Proxy) copy(l *link, d Direction) {
+	from, to := l.sides(d)
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
-		if by := p.delay(d); by != nil {
-			time.Sleep(by())
+		most, end := 0, false
+		if n > 0 {
+			if most, end = p.suffer(l, d, n); !end {
+				most, end = p.let(d, most)
+			}
 		}
-		most, end := p.let(d, n)
 		if most > 0 {
-			if _, err := to.Write(buf[:most]); err != nil {
+			if _, err := to.Write(buf[:most]); err != nil && !end {
+				_ = to.Close()
 				return
 			}
 		}
-		if err != nil || end {
+		switch {
+		case end:
+			l.end()
+			return
+		case err != nil:
+			_ = from.Close()
+			p.hold(d)
+			_ = to.Close()
 			return
 		}
 	}
-}
-
-func (p *Proxy) delay(d Direction) func() time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.delays[d]
 }
 
 // let says how many of n bytes pass, and whether the connection ends then.
 func (p *Proxy) let(d Direction, n int) (most int, end bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer func() { p.passed += most }()
 	c := &p.cuts[d]
 	if !c.armed || n <= c.after {
 		if c.armed {

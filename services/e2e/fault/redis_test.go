@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -167,7 +166,7 @@ func (r *redis) frozen(t *testing.T) fault {
 // slow lets each command wait for half a second to two.
 func (r *redis) slow(*testing.T) fault {
 	const least, most = 500 * time.Millisecond, 2 * time.Second
-	r.proxy.Delay(testkit.ToServer, func() time.Duration { return least + rand.N(most-least) })
+	r.proxy.Poison(testkit.ToServer, testkit.Toxic{Latency: least, Jitter: most - least})
 	return fault{
 		effect: func() error {
 			began := time.Now()
@@ -179,7 +178,7 @@ func (r *redis) slow(*testing.T) fault {
 			}
 			return nil
 		},
-		end: func() { r.proxy.Delay(testkit.ToServer, nil) },
+		end: r.proxy.Cure,
 	}
 }
 
