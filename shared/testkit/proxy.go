@@ -152,7 +152,7 @@ func (p *Proxy) serve(client net.Conn) {
 		p.links[l] = struct{}{}
 		for d, t := range p.toxics {
 			if t.CutWithin > 0 {
-				l.left[d] = rand.IntN(t.CutWithin) //nolint:gosec // of a test
+				l.left[d] = rand.IntN(t.CutWithin)
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func (p *Proxy) Poison(d Direction, t Toxic) {
 	for l := range p.links {
 		l.left[d] = -1
 		if t.CutWithin > 0 {
-			l.left[d] = rand.IntN(t.CutWithin) //nolint:gosec // of a test
+			l.left[d] = rand.IntN(t.CutWithin)
 		}
 		if cured && l.lossy[d] {
 			l.end()
@@ -127,7 +127,7 @@ func (p *Proxy) suffer(l *link, d Direction, n int) (most int, end bool) {
 	}
 	wait := t.Latency
 	if t.Jitter > 0 {
-		wait += rand.N(t.Jitter) //nolint:gosec // of a test
+		wait += rand.N(t.Jitter)
 	}
 	if t.Rate > 0 {
 		wait += time.Duration(n) * time.Second / time.Duration(t.Rate)

@@ -31,7 +31,7 @@ func (t *Topology) addPrograms(ctx context.Context) error {
 			return err
 		}
 		listeners[i] = p.Address()
-		t.auditors = append(t.auditors, "http://"+p.Address())
+		t.auditors = append(t.auditors, p.Address())
 	}
 	for i, address := range listeners {
 		if err := t.addCurfew(ctx, "auditor", i, listener(address)); err != nil {
@@ -48,7 +48,7 @@ func (t *Topology) addPrograms(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.issuers = append(t.issuers, "http://"+p.Address())
+		t.issuers = append(t.issuers, "http://"+t.via(Proxy, fmt.Sprintf("issuer-%d", i+1), p.Address()))
 		more := listener(p.Address())
 		if i > 0 || t.cfg.Uninitialised {
 			more += "auto_init = false\n" // one makes the installation, the others wait for it
@@ -94,8 +94,9 @@ audit {
   urls        = [%s]
 }
 `, name, dataDir, t.KeyFile(), monitor.Address(), t.cfg.Profiles,
-		login, t.storeAddresses(), login, filepath.Join(t.Dir, passwordFile),
-		list(t.streams), t.cfg.Streams, redis, t.LedgerDir(), t.LogDir(), list(t.auditors))
+		login, t.storeAddresses(name), login, filepath.Join(t.Dir, passwordFile),
+		t.urls(name, "nats://", "nats", t.streams), t.cfg.Streams, t.via(name, Index, redis),
+		t.LedgerDir(), t.LogDir(), t.urls(name, "http://", "auditor", t.auditors))
 	file := filepath.Join(t.Dir, name+".hcl")
 	if err := os.WriteFile(file, []byte(text+more+t.cfg.Settings+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of %s: %w", name, err)
@@ -128,11 +129,12 @@ func listener(address string) string {
 	return fmt.Sprintf("listener \"tcp\" { address = %q tls_disable = true }\n", address)
 }
 
-// list is the inside of a list in HCL.
-func list(texts []string) string {
-	quoted := make([]string, len(texts))
-	for i, s := range texts {
-		quoted[i] = strconv.Quote(s)
+// urls are those at which a program reaches servers of a kind: the inside of a
+// list in HCL.
+func (t *Topology) urls(program, scheme, kind string, addresses []string) string {
+	quoted := make([]string, len(addresses))
+	for i, a := range addresses {
+		quoted[i] = strconv.Quote(scheme + t.via(program, fmt.Sprintf("%s-%d", kind, i+1), a))
 	}
 	return strings.Join(quoted, ", ")
 }

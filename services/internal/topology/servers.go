@@ -51,13 +51,14 @@ func (t *Topology) addPostgres(ctx context.Context, name string) (*server.Postgr
 	return p, nil
 }
 
-// storeAddresses are what programs are told of: of the standby, too, so that
-// they find the store when it was promoted.
-func (t *Topology) storeAddresses() string {
+// storeAddresses are what a program is told of: of the standby, too, so that it
+// finds the store when it was promoted.
+func (t *Topology) storeAddresses(program string) string {
+	store := t.via(program, Store, address(t.postgres))
 	if t.standby == nil {
-		return address(t.postgres)
+		return store
 	}
-	return address(t.postgres) + "," + address(t.standby)
+	return store + "," + t.via(program, Standby, address(t.standby))
 }
 
 func address(p *server.Postgres) string {
@@ -127,7 +128,7 @@ func (t *Topology) addStreams(ctx context.Context) error {
 			args = append(args, "-cluster="+s.cluster.Address(), "-routes="+strings.Join(routes, ","))
 		}
 		p := t.program(name, "local", args...)
-		t.streams = append(t.streams, "nats://"+s.client.Address())
+		t.streams = append(t.streams, s.client.Address())
 		if err := p.Start(ctx); err != nil {
 			return err
 		}

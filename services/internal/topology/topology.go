@@ -42,6 +42,9 @@ type Config struct {
 	Profiles bool
 	// Settings are further lines of every program's configuration.
 	Settings string
+	// Via, if set, says at which address a program reaches a server, both by
+	// their names as parts: a test puts proxies between them.
+	Via func(program, server, address string) string
 }
 
 // Topology is what runs.
@@ -58,9 +61,9 @@ type Topology struct {
 	retired  []*server.Postgres // was the store before another was promoted
 	// Passwords in the store: of Curfew's login, and of the superuser.
 	password, superuser string
-	// URLs of what programs are told of.
-	streams, auditors, issuers []string
-	monitors                   []string
+	// What programs are told of: addresses, and URLs.
+	streams, auditors []string
+	issuers, monitors []string
 }
 
 // names of the parts that there is one of.
@@ -297,6 +300,14 @@ func (t *Topology) Close(ctx context.Context) error {
 		err = errors.Join(err, os.RemoveAll(t.Dir))
 	}
 	return err
+}
+
+// via is the address at which a program reaches a server.
+func (t *Topology) via(program, server, address string) string {
+	if t.cfg.Via == nil {
+		return address
+	}
+	return t.cfg.Via(program, server, address)
 }
 
 // port takes a port for as long as the topology lives.
