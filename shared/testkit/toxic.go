@@ -62,6 +62,13 @@ func (p *Proxy) Cure() {
 	p.Poison(FromServer, Toxic{})
 }
 
+// Poisoned reports whether anything is done now.
+func (p *Proxy) Poisoned() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.toxics != [2]Toxic{}
+}
+
 // Bites is what toxics did so far.
 func (p *Proxy) Bites() Bites {
 	p.mu.Lock()

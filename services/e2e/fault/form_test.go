@@ -177,7 +177,8 @@ func (s *single) devices(tb testing.TB) string {
 // fleet is the distributed form.
 type fleet struct {
 	*topology.Topology
-	bin string
+	bin   string
+	front func() string // URL that clients use, where it is not the load balancer's
 }
 
 func newFleet(tb testing.TB, bin string, options ...option) *fleet {
@@ -190,7 +191,7 @@ func newFleet(tb testing.TB, bin string, options ...option) *fleet {
 		tb.Skip(err)
 	}
 	must(tb, err, "start the fleet")
-	f := &fleet{top, bin}
+	f := &fleet{Topology: top, bin: bin}
 	tb.Cleanup(func() {
 		for _, name := range f.ours() {
 			if p, ok := f.part(tb, name).(*topology.Program); ok {
@@ -203,8 +204,14 @@ func newFleet(tb testing.TB, bin string, options ...option) *fleet {
 }
 
 func (f *fleet) name() string     { return "distributed" }
-func (f *fleet) url() string      { return f.URL }
 func (f *fleet) programs() string { return f.bin }
+func (f *fleet) url() string {
+	if f.front != nil {
+		return f.front()
+	}
+	return f.URL
+}
+
 func (f *fleet) environ() []string {
 	return topology.Environ(os.Environ(), filepath.Join(f.Dir, "home"))
 }
