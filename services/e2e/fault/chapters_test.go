@@ -176,13 +176,17 @@ func (s *teller) tokens() {
 // wrapped asks for a credential in a wrapping token; it is nobody's until it is
 // opened, and ends with the token.
 func (s *teller) wrapped(ttl string) *vault.SecretWrapInfo {
+	return s.wrappedAt("database/creds/app", ttl)
+}
+
+func (s *teller) wrappedAt(path, ttl string) *vault.SecretWrapInfo {
 	c, err := s.c.Clone()
 	if err != nil {
 		return nil
 	}
 	c.SetToken(s.w.root)
 	c.SetWrappingLookupFunc(func(string, string) string { return ttl })
-	a, err := c.Logical().ReadWithContext(s.ctx, "database/creds/app")
+	a, err := c.Logical().ReadWithContext(s.ctx, path)
 	if err != nil || a == nil || a.WrapInfo == nil {
 		if err != nil && unclear(err) {
 			s.w.book.note(func() { s.w.book.unanswered++ })

@@ -165,7 +165,14 @@ func (w *world) poison(t *testing.T, row *faults.Row, link links, p pair, x toxi
 		w.serves(t, x.name)
 	}
 	w.expires(t, x, due, ended, p.revoked || x.slow)
-	if !soon(hang, func() bool { return link.bites().Total() > before.Total() && time.Since(began) > toxicFor }) {
+	// Where nothing passes, connections have to be made anew.
+	if !soon(hang, func() bool {
+		bitten := link.bites().Total() > before.Total()
+		if !bitten && time.Since(began) > toxicFor {
+			link.each((*testkit.Proxy).HangUp)
+		}
+		return bitten && time.Since(began) > toxicFor
+	}) {
 		t.Errorf("%s: it did nothing", x.name)
 	}
 	for _, name := range w.form.processes() {
