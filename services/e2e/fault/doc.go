@@ -23,6 +23,12 @@
 //	               copy with every commit and to a stale one; SQLite with a torn
 //	               write and a full disk
 //	clocks         processes five minutes apart, and clocks that jump
+//	network        proxies between each pair of processes of the distributed form,
+//	               clients and target included, delay, cut, drop and hold what
+//	               passes; each says what it did, and a toxic that did nothing
+//	               fails the run
+//	races          clients do what does not go together at the same time, and
+//	               processes are paused, and killed, in the middle of what they do
 //
 // Clients live their lives meanwhile (load_test.go): there are leases that begin,
 // live, were renewed, end and have run out at any instant. Beside them somebody

@@ -89,7 +89,7 @@ const (
 	// toxicFor is how long a toxic lasts at least.
 	toxicFor = 6 * time.Second
 	// fewToxics are done to one pair where not everything is asked for.
-	fewToxics = 2
+	fewToxics = 1
 	// expiresWithin is how much later than its time a lease may be taken away: the
 	// promise is 2 s; the rest is for a machine that does much else.
 	expiresWithin = 15 * time.Second

@@ -305,7 +305,7 @@ func (r *racing) revokeAgainstRenew() {
 	var mu sync.Mutex
 	var revoked, renewed int
 	r.each(2*racers, func(i int, c *vault.Client) {
-		at(time.Now().Add(rand.N(20 * time.Millisecond)))
+		at(time.Now().Add(rand.N(60 * time.Millisecond)))
 		if i >= 2 {
 			_, err := c.Sys().RenewWithContext(r.ctx, cred.lease, 3600+i)
 			mu.Lock()
