@@ -342,25 +342,25 @@ func (r *racing) revokeAgainstRenew() {
 // (A9).
 func (r *racing) unwrapAtTheEnd() {
 	s := &teller{TB: r, w: r.world, c: r.client(r), ctx: r.ctx}
-	path, began := "database/creds/wrapped", time.Now()
-	wrap := s.wrappedAt(path, fmt.Sprint(racingTTL))
+	wrap := s.wrappedAt("database/creds/wrapped", fmt.Sprint(racingTTL))
 	if wrap == nil {
 		return
 	}
-	end, revokes := began.Add(racingTTL), rand.IntN(3) == 0
+	end, revokes := wrap.CreationTime.Add(racingTTL), rand.IntN(3) == 0
 	if revokes {
 		end = time.Now().Add(50 * time.Millisecond)
 	}
+	end = about(end, 30*time.Millisecond) // or nobody would ever be too late
 	var mu sync.Mutex
 	var opened []credential
 	var unclearly int
 	r.each(2*racers, func(i int, c *vault.Client) {
 		if revokes && i == 0 {
-			at(about(end, 10*time.Millisecond))
+			at(about(end, 5*time.Millisecond))
 			_, _ = c.Logical().WriteWithContext(r.ctx, "auth/token/revoke-accessor", map[string]any{"accessor": wrap.Accessor})
 			return
 		}
-		at(about(end, 30*time.Millisecond))
+		at(about(end, 5*time.Millisecond))
 		a, err := c.Logical().WriteWithContext(r.ctx, "sys/wrapping/unwrap", map[string]any{"token": wrap.Token})
 		mu.Lock()
 		defer mu.Unlock()

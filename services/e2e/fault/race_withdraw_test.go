@@ -93,7 +93,7 @@ func (r *racing) prefixAgainstIssue() {
 	c, sync := r.client(r), rand.IntN(2) == 0
 	c.SetClientTimeout(hang) // an intent that was caught ends with its grace (B1)
 	asked := time.Now()
-	answered, err := r.revokePrefix(c, path, sync)
+	answered, err := r.revokePrefix(c, path, sync, func() { s.more(racers); s.end() })
 	if err != nil {
 		r.Errorf("revoke %s: %v", path, err)
 		s.end()
@@ -103,8 +103,6 @@ func (r *racing) prefixAgainstIssue() {
 		return
 	}
 	done := time.Now()
-	s.more(racers)
-	s.end()
 	var before, between, after int
 	for _, i := range s.got {
 		_, err := expiry(r.ctx, c, i.credential)
@@ -133,8 +131,8 @@ func (r *racing) prefixAgainstIssue() {
 }
 
 // revokePrefix returns when the operation is done. answered is when its barrier
-// was certainly committed.
-func (r *racing) revokePrefix(c *vault.Client, path string, sync bool) (answered time.Time, err error) {
+// was certainly committed, after which then is done.
+func (r *racing) revokePrefix(c *vault.Client, path string, sync bool, then func()) (answered time.Time, err error) {
 	req := c.NewRequest(http.MethodPut, "/v1/sys/leases/revoke-prefix/"+path)
 	if err := req.SetJSONBody(map[string]any{"sync": sync}); err != nil {
 		return answered, err
@@ -145,6 +143,7 @@ func (r *racing) revokePrefix(c *vault.Client, path string, sync bool) (answered
 	}
 	_ = res.Body.Close() // nothing of it is read
 	answered = time.Now()
+	then()
 	if sync {
 		return answered, nil
 	}
