@@ -77,7 +77,8 @@ func newStreams(t *testing.T, w *world) *streams {
 // connect is a connection to any of these servers, for as long as the test lasts.
 func connect(tb testing.TB, urls ...string) jetstream.JetStream {
 	tb.Helper()
-	conn, err := nats.Connect(strings.Join(urls, ","), nats.Timeout(answersWithin), nats.MaxReconnects(-1), nats.ReconnectWait(pace))
+	conn, err := nats.Connect(strings.Join(urls, ","), nats.Timeout(answersWithin), nats.MaxReconnects(-1), nats.ReconnectWait(pace),
+		nats.RetryOnFailedConnect(true)) // it may have been started just now
 	must(tb, err, "connect to NATS")
 	tb.Cleanup(conn.Close)
 	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(answersWithin))
