@@ -202,7 +202,7 @@ func (r *redis) full(t *testing.T) fault {
 func (r *redis) evicting(policy string) func(t *testing.T) fault {
 	return func(t *testing.T) fault {
 		t.Helper()
-		const size, keys = 16 << 10, 64
+		const size, keys = 16 << 10, 1024 // far more than there is room for
 		used, err := r.stat("memory", "used_memory")
 		must(t, err, "read how much memory is used")
 		r.set(t, "maxmemory-policy", policy)
@@ -245,10 +245,12 @@ func (r *redis) evicting(policy string) func(t *testing.T) fault {
 				t.Logf("%d keys were evicted, %d of them the index's", before-first, lost)
 				r.set(t, "maxmemory", "0")
 				r.set(t, "maxmemory-policy", "noeviction")
+				remove := []string{"DEL"}
 				for i := range keys {
-					_, err := r.primary.ask("DEL", "fault:other:"+strconv.Itoa(i))
-					must(t, err, "remove what fills Redis")
+					remove = append(remove, "fault:other:"+strconv.Itoa(i))
 				}
+				_, err := r.primary.ask(remove...)
+				must(t, err, "remove what fills Redis")
 			},
 		}
 	}
