@@ -206,8 +206,9 @@ func (r *redis) evicting(policy string) func(t *testing.T) fault {
 		used, err := r.stat("memory", "used_memory")
 		must(t, err, "read how much memory is used")
 		r.set(t, "maxmemory-policy", policy)
-		// Room for a few of the other's keys.
-		r.set(t, "maxmemory", strconv.Itoa(used+8*size))
+		// Room for what connections take, and for some of the other's keys: where
+		// nothing is left that could go, writes are refused and nothing is evicted.
+		r.set(t, "maxmemory", strconv.Itoa(used+128*size))
 		stop, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(stopped)
