@@ -3,6 +3,7 @@ package issuer_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,24 +162,25 @@ func TestShorteningThatIsLate(t *testing.T) {
 				w.engine.Inject(f)
 				return release, reached
 			}
-			renewed := func(seconds int, reached chan struct{}) chan response {
+			other := w.another() // in one, the second would wait for the first
+			renewed := func(by *world, seconds int, reached chan struct{}) chan response {
 				got := make(chan response, 1)
-				go func() { got <- w.renew(c.LeaseID, seconds) }()
+				go func() { got <- by.renew(c.LeaseID, seconds) }()
 				arrive(t, reached)
 				return got
 			}
 			first, leaving := hold(enginetest.Fault{})
 			shorten, reached := hold(enginetest.Fault{})
-			shortened := renewed(60, leaving)
+			shortened := renewed(w, 60, leaving)
 			close(first)
 			arrive(t, reached) // it is committed, and on its way to the target
 			if committed {
-				w.ok(w.renew(c.LeaseID, 7200), 200)
+				w.ok(other.renew(c.LeaseID, 7200), 200)
 				close(shorten)
 				w.ok(<-shortened, 200)
 			} else {
 				extend, reached := hold(enginetest.Fault{After: true})
-				extended := renewed(7200, reached) // the target has it
+				extended := renewed(other, 7200, reached) // the target has it
 				close(shorten)
 				w.ok(<-shortened, 200)
 				close(extend)
@@ -190,6 +192,37 @@ func TestShorteningThatIsLate(t *testing.T) {
 				t.Errorf("target until %s, store until %s", until, l.ExpiresAt)
 			}
 		})
+	}
+}
+
+// Many may renew one lease at the same time, through several issuers: each is
+// answered with the lease as its own renewal left it.
+func TestRenewalsAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.creds()
+	before := w.lease(c.LeaseID)
+	var all sync.WaitGroup
+	const many = 24
+	for n, by := range []*world{w, w.another()} {
+		for i := range many / 2 {
+			all.Go(func() {
+				seconds := int64(600 * (1 + n + 2*i))
+				if got := w.ok(by.renew(c.LeaseID, int(seconds)), 200).envelope(t); got.LeaseDuration != seconds {
+					t.Errorf("renewed to %d s, want %d", got.LeaseDuration, seconds)
+				}
+			})
+		}
+	}
+	all.Wait()
+	l := w.lease(c.LeaseID)
+	if l.Version != before.Version+many {
+		t.Errorf("%d renewals are committed, want %d", l.Version-before.Version, many)
+	}
+	until, err := w.probe.Expiry(t.Context(), l.Account)
+	must(t, err)
+	if until.Before(l.ExpiresAt) {
+		t.Errorf("target until %s, store until %s", until, l.ExpiresAt)
 	}
 }
 

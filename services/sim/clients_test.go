@@ -132,7 +132,7 @@ func (c *clients) act() {
 
 // renew prolongs or shortens a lease, once or several times at once.
 func (c *clients) renew(x *credential) {
-	for range 1 + c.w.rand.IntN(3)/2 {
+	for range 1 + c.w.rand.IntN(4) {
 		body := fmt.Sprintf(`{"lease_id":%q,"increment":%d}`, x.id, c.w.rand.IntN(40))
 		c.send(request{method: "PUT", path: "sys/leases/renew", token: c.root, body: body}, nil)
 	}

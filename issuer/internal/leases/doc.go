@@ -5,7 +5,8 @@
 //   - a renewal that extends moves the target's expiry first and the store's
 //     second; one that shortens the other way round; who loses the
 //     compare-and-swap puts back what it found in the target; an earlier time is
-//     set there only where nobody has renewed since (B9);
+//     set there only where nobody has renewed since (B9); renewals of one
+//     lease through one process go one after the other;
 //   - a secret and its token end independently: look-ups and renewals say when
 //     the first of both does, and name the limit (role, mount, system, token)
 //     that keeps it from being later;

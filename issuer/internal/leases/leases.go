@@ -50,6 +50,7 @@ type Book struct {
 	log     zerolog.Logger
 	cfg     Config
 	ends    *Ends
+	turns   turns // of renewals
 }
 
 // New returns the book. Whoever made ends runs it.

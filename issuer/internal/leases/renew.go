@@ -29,7 +29,12 @@ func (b *Book) Renew(ctx context.Context, r *request.Request, inPath string) (*w
 	// on the client's going away changes nothing.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.RenewWithin)
 	defer cancel()
-	const attempts = 3
+	give, err := b.turns.take(ctx, id)
+	if err != nil {
+		return nil, changing()
+	}
+	defer give()
+	const attempts = 8 // against renewals through other issuers
 	for range attempts {
 		after, err := b.renew(ctx, r, id, increment)
 		if errors.Is(err, lease.ErrVersion) {
@@ -50,7 +55,11 @@ func (b *Book) Renew(ctx context.Context, r *request.Request, inPath string) (*w
 		}
 		return answer, nil
 	}
-	return nil, wire.Unavailable(nil, "the lease is being changed by others: try again")
+	return nil, changing()
+}
+
+func changing() error {
+	return wire.Unavailable(nil, "the lease is being changed by others: try again")
 }
 
 // renewed is the answer about a lease as its renewal left it.
