@@ -16,3 +16,6 @@ func (s *Store) LimitPages(ctx context.Context, pages int) error {
 	_, err := s.writer.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", pages))
 	return err
 }
+
+// LockDescriptor is the file descriptor of the lock.
+func (s *Store) LockDescriptor() int { return int(s.lock.Fd()) }

@@ -27,3 +27,9 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return nil, errors.Join(err, f.Close())
 }
+
+// unlockFile gives the directory back. Closing the file alone would not do while
+// a child of this process has it, too, between its fork and its exec.
+func unlockFile(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,26 @@ import (
 	"github.com/curfew-project/curfew/shared/store/sqlite"
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
+
+// The lock is given back also where somebody else has its file, as a child has
+// between its fork and its exec.
+func TestCloseGivesTheLockBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := sqlite.Open(t.Context(), dir, storetest.NewClock(), sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := syscall.Dup(s.LockDescriptor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(child) }()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, storetest.NewClock())
+}
 
 // A6: a second one gets a lock error, and the first is not disturbed.
 func TestASecondOpenIsLocked(t *testing.T) {

@@ -227,7 +227,7 @@ func (s *Store) release(ctx context.Context) error {
 		errs = append(errs, s.writer.close(ctx))
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		errs = append(errs, unlockFile(s.lock))
 	}
 	return errors.Join(errs...)
 }
