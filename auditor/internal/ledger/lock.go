@@ -88,4 +88,8 @@ func (l *lock) check() error {
 	return nil
 }
 
-func (l *lock) release() error { return l.file.Close() }
+// release gives the lock back, also where a child of this process has its file,
+// between its fork and its exec.
+func (l *lock) release() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+}

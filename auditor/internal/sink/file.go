@@ -154,8 +154,11 @@ func (f *file) Look() (whereabouts, error) {
 	return inPlace, nil
 }
 
-// Close implements [outlet].
-func (f *file) Close() error { return errors.Join(f.f.Close(), f.root.Close()) }
+// Close implements [outlet]. A child of this process may have the file, too,
+// between its fork and its exec: so the lock is given back by name.
+func (f *file) Close() error {
+	return errors.Join(syscall.Flock(int(f.f.Fd()), syscall.LOCK_UN), f.f.Close(), f.root.Close())
+}
 
 // links is how many names a file has.
 func links(info fs.FileInfo) uint64 {
