@@ -93,7 +93,7 @@ func firstStart(ctx context.Context, p *program.Process) error {
 	if err := os.MkdirAll(p.Config.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	err = p.Install.AutoInit(ctx, filepath.Join(p.Config.DataDir, "root-token"))
+	err = p.Install.AutoInit(ctx, p.Clock, filepath.Join(p.Config.DataDir, "root-token"))
 	if errors.Is(err, issuer.ErrInitialized) {
 		return nil
 	}

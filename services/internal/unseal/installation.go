@@ -344,7 +344,7 @@ func (i *Installation) lock(ctx context.Context) (release func(), err error) {
 	case err != nil:
 		return nil, fmt.Errorf("lock the installation: %w", err)
 	case !ok:
-		return nil, errors.New("another process initialises at this moment: try again")
+		return nil, errBusy
 	}
 	return func() { // also where ctx has ended
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockFor)
@@ -353,8 +353,24 @@ func (i *Installation) lock(ctx context.Context) (release func(), err error) {
 	}, nil
 }
 
-// AutoInit is the first start: the root token goes to a file of the owner's.
-func (i *Installation) AutoInit(ctx context.Context, tokenFile string) error {
+var errBusy = errors.New("another process initialises at this moment: try again")
+
+// AutoInit is the first start: the root token goes to a file of the owner's. It
+// waits for who is at it; one that was killed meanwhile keeps the others waiting
+// for a minute at most.
+func (i *Installation) AutoInit(ctx context.Context, c clock.Clock, tokenFile string) error {
+	for {
+		err := i.autoInit(ctx, tokenFile)
+		if !errors.Is(err, errBusy) {
+			return err
+		}
+		if clock.Sleep(ctx, c, askEvery) != nil {
+			return err
+		}
+	}
+}
+
+func (i *Installation) autoInit(ctx context.Context, tokenFile string) error {
 	text, err := os.ReadFile(tokenFile) //nolint:gosec // below the operator's data directory
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -65,9 +66,38 @@ func (d *disk) start() (*Installation, error) {
 	i := d.process(true)
 	known, err := i.Load(d.Context())
 	if err == nil && !known {
-		err = i.AutoInit(d.Context(), d.token())
+		err = i.AutoInit(d.Context(), clock.System{}, d.token())
 	}
 	return i, err
+}
+
+// The first start waits for another one that is under way, also for one that was
+// killed in it.
+func TestFirstStartWaits(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	l, ok, err := d.store.Acquire(t.Context(), lockName, "another", time.Hour)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	i := d.process(true)
+	if _, err := i.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := i.AutoInit(short, clock.System{}, d.token()); !errors.Is(err, errBusy) {
+		t.Errorf("behind another that is at it: %v, want %v", err, errBusy)
+	}
+	done := make(chan error, 1)
+	go func() { done <- i.AutoInit(t.Context(), clock.System{}, d.token()) }()
+	if err := d.store.Release(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("after it: %v", err)
+	}
+	d.whole(i)
 }
 
 // whole checks an installation that was initialised: one root token, the one in

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/issuer"
+	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/secret"
@@ -251,7 +252,7 @@ func TestKeyOfTheEnvironment(t *testing.T) {
 		i.cfg.Key, i.cfg.KeyFile = secret.New(text), ""
 		known, err := i.Load(t.Context())
 		if err == nil && !known {
-			err = i.AutoInit(t.Context(), d.token())
+			err = i.AutoInit(t.Context(), clock.System{}, d.token())
 		}
 		return i, err
 	}

@@ -11,7 +11,8 @@ import (
 const upsertLock = `INSERT INTO locks (name, owner, fence, held_until) VALUES (?1, ?2, ?3, ?4)
 	ON CONFLICT (name) DO UPDATE SET owner = ?2, fence = ?3, held_until = ?4`
 
-// Acquire implements [store.Locks].
+// Acquire implements [store.Locks]. Nobody has a lock from before this store was
+// opened: who had it had the directory, too, and is gone.
 func (s *Store) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (l store.Lock, ok bool, err error) {
 	if owner == "" {
 		return l, false, fmt.Errorf("acquire lock: %w", store.ErrNoOwner)
@@ -33,11 +34,15 @@ func (t *tx) acquire(name, owner string, ttl time.Duration) (l store.Lock, ok bo
 		return l, false, err
 	}
 	if holder != owner {
-		if holder != "" && nanos(t.now) < until {
+		if holder != "" && nanos(t.now) < until && t.w.locks[name] {
 			return l, false, nil
 		}
 		fence++
 	}
+	if t.w.locks == nil {
+		t.w.locks = map[string]bool{}
+	}
+	t.w.locks[name] = true
 	_, err = t.exec(upsertLock, name, owner, fence, nanos(t.now.Add(ttl)))
 	return store.Lock{Name: name, Owner: owner, Fence: fence}, true, err
 }

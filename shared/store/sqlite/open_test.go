@@ -17,6 +17,30 @@ import (
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
+// What a process had locked that was killed is free at once for the next, with
+// another fence (D3).
+func TestLocksEndWithTheirProcess(t *testing.T) {
+	t.Parallel()
+	dir, clk := t.TempDir(), storetest.NewClock()
+	for fence := int64(1); fence < 4; fence++ {
+		s, err := sqlite.Open(t.Context(), dir, clk, sqlite.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := fmt.Sprint("process ", fence)
+		l, ok, err := s.Acquire(t.Context(), "publisher", owner, time.Hour)
+		if err != nil || !ok || l.Fence != fence {
+			t.Errorf("%s got %+v, %v, %v; want fence %d", owner, l, ok, err, fence)
+		}
+		if _, ok, err := s.Acquire(t.Context(), "publisher", "another", time.Hour); ok || err != nil {
+			t.Errorf("a lock that is held was given away: %v, %v", ok, err)
+		}
+		if err := s.Close(); err != nil { // which gives no lock back
+			t.Fatal(err)
+		}
+	}
+}
+
 // The lock is given back also where somebody else has its file, as a child has
 // between its fork and its exec.
 func TestCloseGivesTheLockBack(t *testing.T) {

@@ -28,6 +28,8 @@ type writer struct {
 	gather *gather.Gatherer[[]*unit, struct{}]
 	since  int // units since the last checkpoint
 	hooks  hooks
+	// locks are the names that this process may have locked.
+	locks map[string]bool
 }
 
 // hooks let tests break a commit in each of its two ways.

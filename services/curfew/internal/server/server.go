@@ -193,7 +193,7 @@ func (s *Server) firstStart(ctx context.Context) error {
 	if s.cfg.Dev {
 		return s.install.Initialise(ctx, s.cfg.DevToken)
 	}
-	return s.install.AutoInit(ctx, s.tokenFile())
+	return s.install.AutoInit(ctx, s.clock, s.tokenFile())
 }
 
 func (s *Server) tokenFile() string { return filepath.Join(s.cfg.DataDir, "root-token") }
