@@ -101,9 +101,7 @@ func (c *clients) act() {
 		c.issue("20s")
 	case n < 54 && len(c.wraps) > 0:
 		x := c.wraps[r.IntN(len(c.wraps))]
-		for range 1 + r.IntN(2) { // at once
-			c.unwrap(x)
-		}
+		c.atOnce(1+r.IntN(2), func() { c.unwrap(x) })
 	case n < 57 && len(c.wraps) > 0:
 		c.rewrap(r.IntN(len(c.wraps)))
 	case n < 68 && len(c.held) > 0:
@@ -132,9 +130,19 @@ func (c *clients) act() {
 
 // renew prolongs or shortens a lease, once or several times at once.
 func (c *clients) renew(x *credential) {
-	for range 1 + c.w.rand.IntN(4) {
+	c.atOnce(1+c.w.rand.IntN(4), func() {
 		body := fmt.Sprintf(`{"lease_id":%q,"increment":%d}`, x.id, c.w.rand.IntN(40))
 		c.send(request{method: "PUT", path: "sys/leases/renew", token: c.root, body: body}, nil)
+	})
+}
+
+// atOnce has n requests sent at one moment. Each begins in a step of its own:
+// their goroutines would race for what they share in their process before they
+// first stop.
+func (c *clients) atOnce(n int, send func()) {
+	for range n {
+		c.w.later(0, fmt.Sprintf("request %d", c.n), send)
+		c.n++
 	}
 }
 

@@ -10,8 +10,11 @@
 // its process (store, target, stream, index, ledger, the answer to a client) and
 // at every timer, and goes on when the scheduler picks it: one at a time, and the
 // seed alone says which. Keys and ids come from the seed, too, and all goroutines
-// share one processor. So a seed replays exactly, which a test asserts by the hash
-// of all that happened.
+// share one processor. The runtime still starts goroutines in an order of its own
+// (at random under the race detector): those that share something in their process
+// before they first stop, as two requests to renew one lease do, are begun in steps
+// of their own. So a seed replays exactly, which a test asserts by the hash of all
+// that happened.
 //
 //	make sim SEEDS=10000   that many seeds; BASE=n begins with seed n
 //	make sim SEED=17       one, with all that happens in it

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +58,7 @@ type scheduler struct {
 // happening is something that may happen next.
 type happening interface {
 	key() string         // tells apart what arrived since the last step
+	by() uint64          // the goroutine, where the key does not
 	due() time.Time      // not before
 	gone() bool          // it will not happen any more
 	happen(s *scheduler) // on the scheduler's goroutine
@@ -113,7 +116,9 @@ func (s *scheduler) collect() {
 	s.fresh = nil
 	s.mu.Unlock()
 	if len(fresh) > 1 {
-		slices.SortStableFunc(fresh, func(a, b happening) int { return strings.Compare(a.key(), b.key()) })
+		slices.SortStableFunc(fresh, func(a, b happening) int {
+			return cmp.Or(strings.Compare(a.key(), b.key()), cmp.Compare(a.by(), b.by()))
+		})
 	}
 	s.waiting = append(s.waiting, fresh...)
 	s.waiting = slices.DeleteFunc(s.waiting, happening.gone)
@@ -195,6 +200,7 @@ type plan struct {
 }
 
 func (p *plan) key() string       { return p.name }
+func (*plan) by() uint64          { return 0 }
 func (p *plan) due() time.Time    { return p.at }
 func (*plan) gone() bool          { return false }
 func (p *plan) happen(*scheduler) { p.do() }
@@ -222,6 +228,7 @@ type call struct {
 	change bool   // it changes something that the checks look at
 	pure   bool   // it changes nothing at all
 
+	goroutine uint64
 	notBefore time.Time
 	delayed   bool
 	orphan    bool // nobody waits for the answer any more
@@ -234,6 +241,7 @@ type call struct {
 func (c *call) key() string {
 	return c.who.name + " " + c.method + " " + c.target + " " + c.about + " " + c.from
 }
+func (c *call) by() uint64     { return c.goroutine }
 func (c *call) due() time.Time { return c.who.until(c.notBefore) }
 func (*call) gone() bool       { return false }
 
@@ -353,7 +361,7 @@ func (p *process) wait(ctx context.Context, c *call) error {
 		c.effect()
 		return nil
 	}
-	c.who, c.from, c.answered = p, caller(), make(chan struct{})
+	c.who, c.from, c.goroutine, c.answered = p, caller(), goroutine(), make(chan struct{})
 	p.s.add(c)
 	select {
 	case <-c.answered:
@@ -396,6 +404,19 @@ func caller() string {
 	return out.String()
 }
 
+// goroutine is the number of the goroutine that asks. Those that one place in
+// the code makes one after the other, one for each target say, are alike but for
+// their numbers, which rise in that order.
+func goroutine() uint64 {
+	var stack [40]byte // "goroutine 17 [running]:"
+	words := strings.Fields(string(stack[:runtime.Stack(stack[:], false)]))
+	n, err := strconv.ParseUint(words[1], 10, 64)
+	if err != nil {
+		panic(err) // the form is the runtime's
+	}
+	return n
+}
+
 func named(pc uintptr) string {
 	frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
 	_, path, ours := strings.Cut(frame.Function, "curfew-project/curfew/")
@@ -410,11 +431,14 @@ type timer struct {
 	who     *process
 	at      time.Time
 	from    string
+	maker   uint64 // its goroutine
 	ch      chan time.Time
 	stopped atomic.Bool
 }
 
 func (t *timer) key() string { return t.who.name + " timer " + t.from + t.at.String() }
+
+func (t *timer) by() uint64 { return t.maker }
 
 func (t *timer) due() time.Time { return t.who.until(t.at) }
 
@@ -458,7 +482,7 @@ func (p *process) timer(d time.Duration, from string) (<-chan time.Time, func())
 		t := time.NewTimer(max(d, time.Millisecond))
 		return t.C, func() { t.Stop() }
 	}
-	t := &timer{who: p, at: time.Now().Add(d), from: from, ch: make(chan time.Time, 1)}
+	t := &timer{who: p, at: time.Now().Add(d), from: from, maker: goroutine(), ch: make(chan time.Time, 1)}
 	p.s.add(t)
 	return t.ch, func() { t.stopped.Store(true) }
 }

@@ -64,7 +64,7 @@ func report(t *testing.T, seed uint64, r *result) {
 // A seed replays exactly: the same happens again, step by step.
 func TestReplay(t *testing.T) {
 	base := uint64(number(t, "CURFEW_SIM_BASE", 1))
-	for seed := base; seed < base+uint64(number(t, "CURFEW_SIM_REPLAYS", 5)); seed++ {
+	for seed := base; seed < base+uint64(number(t, "CURFEW_SIM_REPLAYS", 10)); seed++ {
 		first, again := simulate(t, seed, sound, false), simulate(t, seed, sound, false)
 		if first.hash != again.hash || first.steps != again.steps {
 			t.Errorf("seed %d: %d steps with hash %x, and then %d with %x", seed, first.steps, first.hash, again.steps, again.hash)
@@ -84,16 +84,16 @@ func TestDefects(t *testing.T) {
 	}{
 		{defectTombstone, 42, invariantLease},
 		{defectRecheck, 82, invariantWithdrawn},
-		{defectBarrier, 315, invariantWithdrawn},
+		{defectBarrier, 424, invariantWithdrawn},
 		{defectClock, 14, invariantEarly},
 		{defectRenewal, 20, invariantWorks},
-		{defectSwap, 655, invariantWorks},
+		{defectSwap, 660, invariantWorks},
 		{defectTrim, 2, invariantEnds},
 		{defectAppend, 1, invariantRecord},
-		{defectStale, 2, invariantStray},
-		{defectProof, 4, invariantLease},
+		{defectStale, 15, invariantStray},
+		{defectProof, 6, invariantLease},
 		{defectGiveUp, 137, invariantGivenUp},
-		{defectUnwrap, 11, invariantOnce},
+		{defectUnwrap, 12, invariantOnce},
 		{defectVersion, 1, invariantMoves},
 	} {
 		t.Run(string(c.defect), func(t *testing.T) {
