@@ -19,12 +19,12 @@ import (
 
 func main() {
 	environ := os.Environ()
+	o, err := parse(os.Args[1:], os.Getenv)
 	for _, entry := range environ { // for the Postgres client in this process
 		if name, _, _ := strings.Cut(entry, "="); server.Leads(name) {
 			_ = os.Unsetenv(name) // fails for empty names only
 		}
 	}
-	o, err := parse(os.Args[1:], os.Getenv)
 	if err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return
