@@ -143,6 +143,7 @@ type Issuer struct {
 	api      *api.API
 	tokens   *tokens.Registry
 	cache    *tokens.Cache
+	ends     *leases.Ends
 	unwatch  func()
 	recorder *record.Recorder
 	runner   *step.Runner
@@ -171,7 +172,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	cache := tokencache.New[*tokens.Known](d.Clock, tokencache.Config{Max: cfg.CachedTokens})
 	steps, unfollow := following(d, cache)
 	d.Store = forgetfulStore{sealedStore{d.Store, d.Seal}, cache}
-	ends := leases.NewEnds(d.Store, committed)
+	ends := leases.NewEnds(d.Store, d.Clock, committed)
 
 	recorder := record.New(d.Store, d.Clock, record.Config{DeniedPerSecond: cfg.DeniedPerSecond, CountEvery: cfg.CountEvery})
 	policies := access.NewBook(d.Store, d.Clock, d.Log)
@@ -199,6 +200,7 @@ func New(d Deps, cfg Config) (*Issuer, error) {
 	}
 	return &Issuer{
 		clock: d.Clock, log: d.Log, tokens: registry, cache: cache, recorder: recorder,
+		ends:    ends,
 		unwatch: func() { unwatch(); unfollow() },
 		api: api.New(parts, api.Config{
 			MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, MaxRevoking: cfg.MaxRevoking,
@@ -217,6 +219,10 @@ func commits(s Store) (<-chan struct{}, func()) {
 	}
 	return nil, func() {}
 }
+
+// Tell passes on a lease as another role in this process has committed it, to the
+// requests that wait for its end. They find out without it, too.
+func (i *Issuer) Tell(l *lease.Lease) { i.ends.Tell(l) }
 
 // Handler is the HTTP API. It sets deadlines of its own for the body and the
 // answer of each request; see [Issuer.Server] for those of the connection.

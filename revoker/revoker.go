@@ -86,6 +86,7 @@ type Revoker struct {
 	rotate  *rotate.Rotations
 	groups  *rotate.Rotations
 	indexer *index.Indexer
+	feed    *index.Feeder
 }
 
 // New wires a revoker; it starts nothing.
@@ -127,6 +128,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	r := &Revoker{deps: d}
 	nudge := func() { r.claimer.Nudge() }
 	feed := index.NewFeeder(d.Index, nudge)
+	r.feed = feed
 	recall := index.NewRecaller(d.Store, now, feed)
 	worker := work.New(watched{d.Store, cfg.Observer}, revokers, now, d.Log)
 	r.claimer = claim.New(worker, recall, now, d.Clock, d.Log,
@@ -172,6 +174,14 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	}
 	r.runner = step.New(d.Clock, d.Log, step.Config{MaxBackoff: 2 * time.Second}, steps...)
 	return r, nil
+}
+
+// Hint says that the revocation of a lease was begun, where somebody in this process
+// knows it before the stream does. That it gets lost does no harm (D1).
+func (r *Revoker) Hint(ctx context.Context, l *lease.Lease) {
+	if err := r.feed.Hint(ctx, l); err != nil {
+		r.deps.Log.Debug().Err(err).Str("lease", string(l.ID)).Msg("hint was not taken")
+	}
 }
 
 // overdue is the step that feeds what is due to the index where it is claimed.

@@ -82,18 +82,18 @@ func TestDefects(t *testing.T) {
 		seed   uint64
 		by     invariant
 	}{
-		{defectTombstone, 42, invariantLease},
-		{defectRecheck, 82, invariantWithdrawn},
-		{defectBarrier, 424, invariantWithdrawn},
+		{defectTombstone, 44, invariantLease},
+		{defectRecheck, 104, invariantWithdrawn},
+		{defectBarrier, 511, invariantWithdrawn},
 		{defectClock, 14, invariantEarly},
-		{defectRenewal, 20, invariantWorks},
-		{defectSwap, 660, invariantWorks},
+		{defectRenewal, 21, invariantWorks},
+		{defectSwap, 1279, invariantWorks},
 		{defectTrim, 2, invariantEnds},
 		{defectAppend, 1, invariantRecord},
 		{defectStale, 15, invariantStray},
-		{defectProof, 6, invariantLease},
+		{defectProof, 11, invariantLease},
 		{defectGiveUp, 137, invariantGivenUp},
-		{defectUnwrap, 12, invariantOnce},
+		{defectUnwrap, 16, invariantOnce},
 		{defectVersion, 1, invariantMoves},
 	} {
 		t.Run(string(c.defect), func(t *testing.T) {

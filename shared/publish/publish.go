@@ -38,6 +38,9 @@ type Config struct {
 	// who follows them in the store (D7); 2 s, below 0: not at all.
 	Keep    time.Duration
 	Timeout time.Duration // of each outbound call; 10 s
+	// Pause is how long it pauses at most after a round, so that under load the
+	// next takes more events with it; 5 ms.
+	Pause time.Duration
 }
 
 // Store is what a publisher needs of the store.
@@ -56,6 +59,7 @@ type Publisher struct {
 	log   zerolog.Logger
 	cfg   Config
 	wake  <-chan struct{}
+	pace  step.Pace
 
 	lock      store.Lock
 	held      bool
@@ -85,7 +89,8 @@ func New(s Store, b bus.Publisher, wake <-chan struct{}, c clock.Clock, log zero
 	cfg.LockTTL = cmp.Or(cfg.LockTTL, 10*time.Second)
 	cfg.Keep = cmp.Or(cfg.Keep, 2*time.Second)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
-	return &Publisher{store: s, bus: b, wake: wake, clock: c, log: log, cfg: cfg}, nil
+	cfg.Pause = cmp.Or(cfg.Pause, 5*time.Millisecond)
+	return &Publisher{store: s, bus: b, wake: wake, clock: c, log: log, cfg: cfg, pace: step.Pace{Factor: 1, Most: cfg.Pause}}, nil
 }
 
 // Name implements [step.Step].
@@ -94,8 +99,13 @@ func (p *Publisher) Name() string { return "publisher" }
 // Wake implements [step.Waker].
 func (p *Publisher) Wake() <-chan struct{} { return p.wake }
 
+// Pause implements [step.Paced].
+func (p *Publisher) Pause() time.Duration { return p.pace.Pause() }
+
 // Do implements [step.Step]: numbers and sends one batch.
 func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
+	began := p.clock.Now()
+	defer func() { p.pace.Worked(p.clock.Now().Sub(began)) }()
 	leads, err := p.lead(ctx)
 	p.active.Store(leads && err == nil)
 	if err != nil || !leads {
@@ -327,4 +337,5 @@ func within[A, B any](ctx context.Context, d time.Duration, do func(context.Cont
 var (
 	_ step.Step  = (*Publisher)(nil)
 	_ step.Waker = (*Publisher)(nil)
+	_ step.Paced = (*Publisher)(nil)
 )

@@ -97,6 +97,11 @@ func (r *Runner) loop(ctx context.Context, s Step) error {
 			continue
 		}
 		delay = 0
+		if p, ok := s.(Paced); ok {
+			pause := p.Pause()
+			sleep(ctx, own, pause, nil)
+			rest -= pause
+		}
 		sleep(ctx, own, rest, wake)
 	}
 	return nil

@@ -247,3 +247,38 @@ func TestSignal(t *testing.T) {
 	default:
 	}
 }
+
+// paced is a script that was at work for so long.
+type paced struct {
+	waking
+	pace *step.Pace
+}
+
+func (p paced) Pause() time.Duration { return p.pace.Pause() }
+
+// Law: a step that is paced is not woken while it pauses, and then once; its
+// pause counts as rest, and is bounded.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		p := paced{waking{&script{name: "s"}, step.NewSignal()}, &step.Pace{Factor: 3, Most: 30 * time.Millisecond}}
+		p.do = func(_ context.Context, n int) (time.Duration, error) {
+			began := time.Now()
+			time.Sleep([]time.Duration{0, 5 * time.Millisecond, 100 * time.Millisecond, 0, 0}[min(n, 4)])
+			p.pace.Worked(time.Since(began))
+			if n <= 3 { // one that asks at once, and again
+				p.signal.Set()
+				return time.Second, nil
+			}
+			return 50 * time.Millisecond, nil
+		}
+		if log, err := run(t, 240*time.Millisecond, p); err != nil || log != "" {
+			t.Errorf("Run: %v, log %q", err, log)
+		}
+		// 5 ms of work and 15 of pause; 100 and 30; none and none; then its rest.
+		if got, want := fmt.Sprint(offsets(p.script, start)), "[0s 20ms 150ms 150ms 200ms]"; got != want {
+			t.Errorf("it ran after %s, want %s", got, want)
+		}
+	})
+}

@@ -59,6 +59,9 @@ type Config struct {
 	Wait     time.Duration // for the stream; a quarter of the time between looks at the store's head; 250 ms
 	Confirm  time.Duration // between confirmations to the store; 200 ms
 	Timeout  time.Duration // of each call to the store; 10 s
+	// Pause is how long it pauses at most after it has appended, so that under
+	// load fewer and larger pieces are made durable; 100 ms.
+	Pause time.Duration
 }
 
 // patience is how much longer than Config.Wait the stream may take to answer:
@@ -75,6 +78,7 @@ type Appender struct {
 	log      zerolog.Logger
 	cfg      Config
 	appended func(event.Position)
+	pace     step.Pace
 
 	consumer bus.Consumer
 	heads    <-chan event.Position
@@ -101,11 +105,18 @@ func New(
 	cfg.Wait = cmp.Or(cfg.Wait, 250*time.Millisecond)
 	cfg.Confirm = cmp.Or(cfg.Confirm, 200*time.Millisecond)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
-	return &Appender{ledger: l, stream: s, store: o, recovery: r, clock: c, log: log, cfg: cfg, appended: appended}
+	cfg.Pause = cmp.Or(cfg.Pause, 100*time.Millisecond)
+	return &Appender{
+		ledger: l, stream: s, store: o, recovery: r, clock: c, log: log, cfg: cfg, appended: appended,
+		pace: step.Pace{Factor: 4, Most: cfg.Pause},
+	}
 }
 
 // Name implements [step.Step].
 func (a *Appender) Name() string { return "appender" }
+
+// Pause implements [step.Paced].
+func (a *Appender) Pause() time.Duration { return a.pace.Pause() }
 
 // Do implements [step.Step]: it waits for the stream to say something, and
 // appends all that the store has.
@@ -144,7 +155,9 @@ func (a *Appender) round(ctx context.Context) (time.Duration, error) {
 	if err := a.place(ctx); err != nil {
 		return 0, err
 	}
+	a.pace.Worked(0)
 	lost := a.listen(ctx)
+	began := a.clock.Now()
 	if lost || a.ahead(a.known) || a.ahead(a.confirmed) || a.clock.Now().Sub(a.looked) >= 4*a.cfg.Wait {
 		if err := a.catchUp(ctx); err != nil {
 			return 0, err
@@ -153,6 +166,7 @@ func (a *Appender) round(ctx context.Context) (time.Duration, error) {
 	if err := a.confirm(ctx); err != nil {
 		return 0, err
 	}
+	a.pace.Worked(a.clock.Now().Sub(began))
 	if lost { // do not spin while the broker is away
 		return a.cfg.Wait, nil
 	}
@@ -208,4 +222,7 @@ func (a *Appender) confirm(ctx context.Context) error {
 	return nil
 }
 
-var _ step.Step = (*Appender)(nil)
+var (
+	_ step.Step  = (*Appender)(nil)
+	_ step.Paced = (*Appender)(nil)
+)

@@ -33,7 +33,7 @@ func newShelf(t *testing.T) *shelf {
 	s.store = storetest.NewFaulty(storetest.NewFake(s.clock))
 	wake, unwatch := s.store.Watch()
 	t.Cleanup(unwatch)
-	s.ends = NewEnds(s.store, wake)
+	s.ends = NewEnds(s.store, s.clock, wake)
 	s.book = New(s.store, nil, s.ends, s.clock, zerolog.Nop(), Config{})
 	return s
 }
@@ -165,5 +165,32 @@ func TestEndsAreLookedFor(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who shares its process with the revoker hears of an end without a look at the
+// store: by nobody else here, since no step runs and the clock stands still.
+func TestEndsAreToldInProcess(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	id := s.issued()
+	got := make(chan error, 1)
+	go func() { got <- s.revoke(id) }()
+	s.revoking(id)
+	s.apply(id, lease.Finish{To: lease.Revoked})
+	l, err := s.store.Get(s.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for { // it may not wait yet
+		s.ends.Tell(&l)
+		select {
+		case err := <-got:
+			if err != nil {
+				t.Errorf("the request was answered %v", err)
+			}
+			return
+		case <-time.After(time.Millisecond):
+		}
 	}
 }

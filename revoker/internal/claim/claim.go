@@ -2,7 +2,9 @@
 // one batch of one target on its way through the worker.
 //
 // What holds: a target never waits for another; at most Config.Flights batches
-// of a target are in the air; a claim is extended while its flight lasts, however
+// of a target are in the air; where they are not full, the next one waits a few
+// milliseconds at most for the last to close its logins, so that batches grow with
+// the load and one lease alone waits for nobody; a claim is extended while its flight lasts, however
 // long that is, and lapses within Config.Hold when the process dies (C7); a target that did not answer is
 // probed with one lease at a time, with growing delay up to a minute, and its
 // first success wakes its whole backlog (C8); a flight that breaks down puts its
@@ -43,9 +45,13 @@ type Recaller interface {
 
 // Config tunes a [Claimer]; the zero value works.
 type Config struct {
-	Batch    int           // leases of a flight; 128
-	Flights  int           // of one target that are closing logins; 16
-	Aloft    int           // of one target in all; 8 times Flights
+	Batch   int // leases of a flight; 128
+	Flights int // of one target that are closing logins; 16
+	Aloft   int // of one target in all; 8 times Flights
+	// Gather is how long the next flight of a target waits for one that was not
+	// full to close its logins: what falls due meanwhile goes together. 10 ms; below
+	// 0: not at all.
+	Gather   time.Duration
 	Hold     time.Duration // of a claim that nobody prolongs; 5 s
 	MaxRest  time.Duration // between looks at the index; 250 ms
 	MinProbe time.Duration // first delay after a target was down; 250 ms
@@ -85,6 +91,10 @@ type target struct {
 	flights int       // in the air
 	failed  int       // in a row
 	until   time.Time // local: not before
+	// gather is until when the next flight waits for the last one, which was not
+	// full, to close its logins; local.
+	gather time.Time
+	last   uint64 // number of that flight
 	// urged: somebody said that it may answer while a flight was in the air, which
 	// may have left too early to know.
 	urged bool
@@ -95,6 +105,7 @@ func New(p Processor, r Recaller, t *store.Estimate, c clock.Clock, log zerolog.
 	cfg.Batch = cmp.Or(cfg.Batch, 128)
 	cfg.Flights = cmp.Or(cfg.Flights, 16)
 	cfg.Aloft = cmp.Or(cfg.Aloft, 8*cfg.Flights)
+	cfg.Gather = cmp.Or(cfg.Gather, 10*time.Millisecond)
 	cfg.Hold = cmp.Or(cfg.Hold, 5*time.Second)
 	cfg.MaxRest = cmp.Or(cfg.MaxRest, 250*time.Millisecond)
 	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
@@ -167,7 +178,10 @@ func (l *look) Do(ctx context.Context) (time.Duration, error) {
 			rest = min(rest, wait)
 			continue
 		}
-		errs = errors.Join(errs, l.launch(ctx, l.index, u.Target, now))
+		wait, err := l.launch(ctx, l.index, u.Target, now)
+		if errs = errors.Join(errs, err); wait > 0 {
+			rest = min(rest, wait)
+		}
 	}
 	if errs == nil {
 		l.good.Store(l.clock.Now().UnixNano())
@@ -184,25 +198,39 @@ func (c *Claimer) Working() bool {
 }
 
 // launch claims and flies batches of one target until it has none due or no
-// room.
-func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now time.Time) error {
+// room; wait is how long it is at most until there is room for those that gather.
+func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now time.Time) (wait time.Duration, err error) {
 	for {
-		limit, probe := c.room(name)
+		limit, probe, wait := c.room(name)
 		if limit == 0 {
-			return nil
+			return wait, nil
 		}
 		claim, err := x.Claim(ctx, name, now, limit, c.cfg.Hold)
 		if err != nil || len(claim.Members) == 0 {
 			c.land(name, work.Result{}, probe, false)
-			return err
+			return 0, err
 		}
-		c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim, probe) })
+		number := c.depart(name, len(claim.Members) == limit)
+		c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim, probe, number) })
 	}
+}
+
+// depart notes a flight; the next one waits for it unless it is full.
+func (c *Claimer) depart(name string, full bool) (number uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.targets[name]
+	t.last++
+	t.gather = time.Time{}
+	if !full {
+		t.gather = c.clock.Now().Add(c.cfg.Gather)
+	}
+	return t.last
 }
 
 // room takes a place for a flight and says how many leases it may hold; 0: no
 // place. A target that is down has room for one probe at a time.
-func (c *Claimer) room(name string) (limit int, probe bool) {
+func (c *Claimer) room(name string) (limit int, probe bool, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.targets[name]
@@ -212,23 +240,30 @@ func (c *Claimer) room(name string) (limit int, probe bool) {
 	}
 	switch {
 	case t.failed > 0 && (t.flights > 0 || c.clock.Now().Before(t.until)):
-		return 0, false
+		return 0, false, 0
 	case t.closing >= c.cfg.Flights || t.flights >= c.cfg.Aloft:
-		return 0, false
+		return 0, false, 0
+	}
+	if wait := t.gather.Sub(c.clock.Now()); wait > 0 {
+		return 0, false, wait
 	}
 	t.closing++
 	t.flights++
 	if t.failed > 0 {
-		return 1, true
+		return 1, true, 0
 	}
-	return c.cfg.Batch, false
+	return c.cfg.Batch, false, 0
 }
 
 // leave gives a flight's place back while it is still in the air: what is slow
 // to remove does not keep others from being disabled (B7).
-func (c *Claimer) leave(name string) {
+func (c *Claimer) leave(name string, number uint64) {
 	c.mu.Lock()
-	c.targets[name].closing--
+	t := c.targets[name]
+	t.closing--
+	if t.last == number {
+		t.gather = time.Time{}
+	}
 	c.mu.Unlock()
 	c.Nudge()
 }
@@ -265,14 +300,14 @@ func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered 
 	return recovered
 }
 
-func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, probe bool) {
+func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, probe bool, number uint64) {
 	log := c.log.With().Str("target", claim.Target).Int("leases", len(claim.Members)).Logger()
 	defer c.Nudge()
 	stop := c.heartbeat(ctx, x, claim)
 	var left atomic.Bool
 	res, err := c.process(ctx, claim, func() {
 		if left.CompareAndSwap(false, true) {
-			c.leave(claim.Target)
+			c.leave(claim.Target, number)
 		}
 	})
 	stop()

@@ -1,9 +1,11 @@
 package claim_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,8 +31,9 @@ type world struct {
 	urge  func(target string) // the claimer's
 	start time.Time
 	do    func(target string, members []expiry.Member) (work.Result, error)
-	// early: logins are closed at once, and what takes its time comes after.
-	early bool
+	// early: logins are closed after a while, and what takes its time comes then.
+	early  bool
+	closes time.Duration
 
 	mu       sync.Mutex
 	flights  []flight
@@ -48,6 +51,7 @@ func (w *world) Process(_ context.Context, target string, members []expiry.Membe
 	w.flights = append(w.flights, flight{target, time.Since(w.start), len(members)})
 	w.mu.Unlock()
 	if w.early {
+		time.Sleep(w.closes)
 		closed()
 	}
 	return w.do(target, members)
@@ -81,6 +85,15 @@ func (w *world) offer(target string, n int) {
 	if err := w.index.Offer(w.Context(), members...); err != nil {
 		w.Fatal(err)
 	}
+}
+
+// offerAs makes one lease of a target due now.
+func (w *world) offerAs(target, name string) {
+	w.Helper()
+	if err := w.index.Offer(w.Context(), expiry.Member{ID: lease.ID(target + "/" + name), Target: target, At: time.Now()}); err != nil {
+		w.Fatal(err)
+	}
+	w.urge(target)
 }
 
 func (w *world) left() int {
@@ -355,4 +368,50 @@ func TestSlowRemovalsKeepNobodyOpen(t *testing.T) {
 			t.Errorf("%d leases left", n)
 		}
 	})
+}
+
+// Law: a lease that is due alone flies at once; what falls due while a flight that
+// is not full closes its logins goes together, when it has closed them or after
+// Gather, whatever comes first; a full one keeps nobody waiting.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		closes time.Duration // after so long
+		want   string
+	}{
+		{"closes soon", 2 * time.Millisecond, "[0ms:1 2ms:4 20ms:8 20ms:8 20ms:2]"},
+		{"closes late", time.Minute, "[0ms:1 5ms:4 20ms:8 20ms:8 20ms:2]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, claim.Config{Batch: 8, Gather: 5 * time.Millisecond}, func(w *world) {
+				w.early, w.closes = true, c.closes
+				w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+					time.Sleep(time.Hour - c.closes)
+					return work.Result{Ended: len(members), Reached: true}, nil
+				}
+				synctest.Wait() // the claimer rests
+				start := time.Since(w.start)
+				for i := range 5 {
+					w.offerAs("a", fmt.Sprint("one by one ", i))
+					time.Sleep(200 * time.Microsecond)
+				}
+				time.Sleep(19 * time.Millisecond)
+				w.offer("a", 18)
+				w.urge("a")
+				time.Sleep(time.Second)
+				flights := w.of("a") // those of one moment in no order
+				slices.SortFunc(flights, func(f, g flight) int {
+					return cmp.Or(cmp.Compare(f.at.Milliseconds(), g.at.Milliseconds()), cmp.Compare(g.leases, f.leases))
+				})
+				var got []string
+				for _, f := range flights {
+					got = append(got, fmt.Sprintf("%dms:%d", (f.at-start).Milliseconds(), f.leases))
+				}
+				if got := fmt.Sprint(got); got != c.want {
+					t.Errorf("flights were %s, want %s", got, c.want)
+				}
+			})
+		})
+	}
 }

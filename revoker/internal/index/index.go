@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/shared/expiry"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/step"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -62,6 +63,15 @@ func (f *Feeder) offer(ctx context.Context, members []expiry.Member) error {
 	}
 	f.nudge()
 	return nil
+}
+
+// Hint offers a lease whose revocation is due, as it was committed.
+func (f *Feeder) Hint(ctx context.Context, l *lease.Lease) error {
+	at := l.DueAt()
+	if l.State != lease.Revoking || at.IsZero() {
+		return nil
+	}
+	return f.offer(ctx, []expiry.Member{{ID: l.ID, Target: l.Target, At: at}})
 }
 
 func member(d store.Due) expiry.Member { return expiry.Member{ID: d.ID, Target: d.Target, At: d.At} }

@@ -13,6 +13,7 @@ import (
 	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/expiry"
 	"github.com/curfew-project/curfew/shared/expiry/memory"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
@@ -370,6 +371,36 @@ func TestRetryByRequest(t *testing.T) {
 		}
 		if got := w.claim("a"); len(got) != 1 {
 			w.Errorf("claimable are %v", got)
+		}
+	})
+}
+
+// D1: a hint puts a revocation that was begun where it is claimed, at once and
+// without the stream; one about a lease that lives or has ended does nothing.
+func TestHint(t *testing.T) {
+	bubble(t, func(w *world) {
+		feed := index.NewFeeder(w.index, func() { w.nudges++ })
+		id := lease.NewID("database/creds/app")
+		claimed := func(l lease.Lease) []expiry.Member {
+			t.Helper()
+			if err := feed.Hint(w.Context(), &l); err != nil {
+				t.Fatal(err)
+			}
+			c, err := w.index.Claim(w.Context(), "t", time.Now(), 10, time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.Members
+		}
+		w.change(id, lease.Begin{Lease: lease.Lease{Kind: lease.Secret, Target: "t", TTL: time.Hour}})
+		if got := claimed(w.change(id, lease.Activate{})); len(got) != 0 || w.nudges != 0 {
+			t.Errorf("a lease that lives was claimed: %v, %d nudges", got, w.nudges)
+		}
+		if got := claimed(w.change(id, lease.Revoke{If: lease.Always})); len(got) != 1 || got[0].ID != id || w.nudges != 1 {
+			t.Errorf("claimed is %v after %d nudges, want %s", got, w.nudges, id)
+		}
+		if got := claimed(w.change(id, lease.Finish{To: lease.Revoked})); len(got) != 0 || w.nudges != 1 {
+			t.Errorf("a lease that has ended was claimed: %v, %d nudges", got, w.nudges)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/expiry"
@@ -21,8 +22,9 @@ func (w *Worker) begin(ctx context.Context, members []expiry.Member, res *Result
 	if w.time.Paused() {
 		members = w.begun(ctx, members, res, &failed)
 	}
+	jobs, members := w.revoking(ctx, members)
 	if len(members) == 0 {
-		return nil, failed.err("begin revocation")
+		return jobs, failed.err("begin revocation")
 	}
 	items := make([]store.Transition, len(members))
 	for i, m := range members {
@@ -31,7 +33,6 @@ func (w *Worker) begin(ctx context.Context, members []expiry.Member, res *Result
 			By: lease.System(lease.ActorExpiry), Do: lease.Revoke{If: lease.IfDue},
 		}
 	}
-	var jobs []job
 	suspended, decided := false, false
 	for i, o := range w.store.Apply(ctx, items...) {
 		switch {
@@ -52,6 +53,34 @@ func (w *Worker) begin(ctx context.Context, members []expiry.Member, res *Result
 	}
 	w.noteSuspension(suspended, decided)
 	return jobs, failed.err("begin revocation")
+}
+
+// few is how many leases are read before anything is committed.
+const few = 16
+
+// revoking picks out those of a few leases whose revocation was begun, as one by a
+// request is: nothing has to be decided about them, and nothing takes that back.
+// Of many, most are due by their time.
+func (w *Worker) revoking(ctx context.Context, members []expiry.Member) (jobs []job, rest []expiry.Member) {
+	if len(members) > few {
+		return nil, members
+	}
+	ids := make([]lease.ID, len(members))
+	for i, m := range members {
+		ids[i] = m.ID
+	}
+	found, err := w.store.GetMany(ctx, ids...)
+	if err != nil {
+		return nil, members // the commit says what is wrong
+	}
+	begun := map[lease.ID]bool{}
+	for _, l := range found {
+		if l.State == lease.Revoking {
+			begun[l.ID] = true
+			jobs = append(jobs, job{lease: l})
+		}
+	}
+	return jobs, slices.DeleteFunc(slices.Clone(members), func(m expiry.Member) bool { return begun[m.ID] })
 }
 
 // suspended is what becomes of a lease that the store does not decide about

@@ -50,7 +50,7 @@ type Server struct {
 	hangups *step.Watchers
 
 	monitor *monitor.Monitor
-	store   *sqlite.Store
+	store   *together
 	engine  *database.Engine
 	install *unseal.Installation
 	issuer  *issuer.Issuer
@@ -68,10 +68,11 @@ func New(ctx context.Context, cfg config.Config, c clock.Clock, log zerolog.Logg
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	var err error
-	if s.store, err = sqlite.Open(ctx, filepath.Join(cfg.DataDir, "store"), c, sqlite.Config{Recorded: true}); err != nil {
+	disk, err := sqlite.Open(ctx, filepath.Join(cfg.DataDir, "store"), c, sqlite.Config{Recorded: true})
+	if err != nil {
 		return nil, err
 	}
+	s.store = &together{Store: disk, told: func(l *lease.Lease) { s.issuer.Tell(l) }}
 	s.life.OnStop("store", func(context.Context) error { return s.store.Close() }) //nolint:contextcheck // closing waits for what is under way
 	s.install = unseal.New(s.store, unseal.Config{
 		KeyFile: cfg.KeyFile, Key: cfg.MasterKey, Manual: !cfg.AutoUnseal, Auto: cfg.AutoInit, StorageType: "sqlite",
@@ -252,6 +253,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.store.revoker.Store(revoke)
 	s.life.Run(ctx, "janitor", step.New(s.clock, s.part("janitor"), step.Config{}, s.engine.Janitor()).Run)
 	s.life.Run(ctx, "revoker", revoke.Run)
 	s.running.Store(true)
