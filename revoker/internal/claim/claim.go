@@ -4,11 +4,11 @@
 // What holds: a target never waits for another; at most Config.Flights batches
 // of a target are in the air; where they are not full, the next one waits a few
 // milliseconds at most for the last to close its logins, so that batches grow with
-// the load and one lease alone waits for nobody; a claim is extended while its flight lasts, however
-// long that is, and lapses within Config.Hold when the process dies (C7); a target that did not answer is
-// probed with one lease at a time, with growing delay up to a minute, and its
-// first success wakes its whole backlog (C8); a flight that breaks down puts its
-// leases back.
+// the load and one lease alone waits for nobody; a claim is extended while its
+// flight lasts, however long that is, and lapses within Config.Hold when the
+// process dies (C7); a target that did not answer is probed with one lease at a
+// time, with growing delay up to a minute, and its first success wakes its whole
+// backlog (C8); a flight that breaks down puts its leases back.
 package claim
 
 import (
