@@ -164,8 +164,11 @@ func (s *segment) flush(ctx context.Context, entries [][]byte) error {
 	return first
 }
 
-// close waits until a checkpoint covers every entry and stops. Nothing of this
-// segment is written once it has returned without an error.
+// close waits until a checkpoint covers every entry and stops. No entry, tile
+// or checkpoint of this segment is written once it has returned without an
+// error. A round of the library's collector that had begun may still end: it
+// removes files that nothing needs any more and notes how far it came, which
+// the collector of the next owner does again without harm.
 func (s *segment) close(ctx context.Context) error {
 	defer s.stop()
 	defer s.publisher.close()
