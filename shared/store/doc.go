@@ -38,6 +38,8 @@
 //	ErrExists     an entry of that kind and key exists
 //	ErrUnknown    the commit may or may not have happened and could not be
 //	              read back; the caller must treat it as both
+//	ErrUnavailable  the database is away, or takes no writes now (read-only,
+//	              disk full, locked): not done, and asking at once will not help
 //	ErrLost       the caller's lock is not its own any more
 //	ErrAhead      a consumer confirms what the store never numbered: it has
 //	              seen more than this store remembers (A7)

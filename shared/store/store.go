@@ -17,9 +17,11 @@ var (
 	ErrRevision  = errors.New("entry has another revision")
 	ErrExists    = errors.New("entry exists")
 	ErrUnknown   = errors.New("outcome of the commit is unknown")
-	ErrLost      = errors.New("lock was lost")
-	ErrNoOwner   = errors.New("a lock needs an owner")
-	ErrAhead     = errors.New("position is ahead of the head")
+	// ErrUnavailable marks errors of a database that is away or takes no writes.
+	ErrUnavailable = errors.New("the store does not answer or takes no writes")
+	ErrLost        = errors.New("lock was lost")
+	ErrNoOwner     = errors.New("a lock needs an owner")
+	ErrAhead       = errors.New("position is ahead of the head")
 )
 
 // Store is all of the contract. Consumers take the part they need.

@@ -20,6 +20,7 @@ import (
 	"github.com/curfew-project/curfew/issuer/internal/wire"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 // ServeHTTP implements [http.Handler].
@@ -402,7 +403,8 @@ func (e *exchange) recover() {
 
 func (e *exchange) log(status int, err error) {
 	level := zerolog.InfoLevel
-	if status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable {
+	away := errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown)
+	if away || status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable {
 		level = zerolog.ErrorLevel
 	}
 	operation, path, actor := "", e.probe, ""

@@ -35,6 +35,10 @@ func Of(err error, requestID string) *wire.Error {
 		return wire.Unavailable(err, "too many requests wait for the store: try again")
 	case errors.Is(err, store.ErrSuspended):
 		return suspended(err)
+	case errors.Is(err, store.ErrUnavailable):
+		return wire.Unavailable(err, "the store does not answer or takes no writes, and nothing was done: try again; the server's log has the reason, request %s", requestID)
+	case errors.Is(err, store.ErrUnknown):
+		return wire.Unavailable(err, "the store's answer was lost, so the request may have been done or not: look, and try again; request %s", requestID)
 	case errors.Is(err, store.ErrWithdrawn), errors.Is(err, store.ErrRevision), errors.Is(err, store.ErrExists):
 		return wire.Unavailable(err, "what the request needs was changed by others at the same time: try again")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -43,7 +43,8 @@ func TestOf(t *testing.T) {
 			store.ErrSuspended, 503, "the store is suspended: it has lost commits, or its server was started and nobody has compared it with the audit log since; " +
 				"nothing is issued or renewed until that is done; see sys/installation", true,
 		},
-		{store.ErrUnknown, 500, "internal error: see the server's log for request id", false},
+		{store.ErrUnavailable, 503, "the store does not answer or takes no writes, and nothing was done: try again; the server's log has the reason, request id", true},
+		{store.ErrUnknown, 503, "the store's answer was lost, so the request may have been done or not: look, and try again; request id", true},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("act: %w", c.err)} {
 			w := Of(err, "id")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -139,16 +140,28 @@ func (w *world) nothingAnswered(t *testing.T, c *vault.Client, cred credential, 
 	t.Logf("issuing is answered by: %v", w.refusal(t, c, noticed))
 	tries := 0
 	for until := time.Now().Add(d); time.Now().Before(until); tries++ {
-		if cred, err := w.issue(t.Context(), c, "database/creds/app"); err == nil {
-			t.Fatalf("%s was issued while the store takes no writes", cred.lease)
+		given, err := w.issue(t.Context(), c, "database/creds/app")
+		if err == nil {
+			t.Fatalf("%s was issued while the store takes no writes", given.lease)
 		}
+		comesBack(t, err)
 		w.book.asks(cred)
-		if err := revoke(t.Context(), c, cred, false); err == nil {
+		if err = revoke(t.Context(), c, cred, false); err == nil {
 			t.Fatalf("the revocation of %s was promised while the store takes no writes", cred.lease)
 		}
+		comesBack(t, err)
 		time.Sleep(time.Second)
 	}
 	t.Logf("issuing and revoking were refused %d times each", tries)
+}
+
+// comesBack fails unless an error tells the client to ask again later.
+func comesBack(t *testing.T, err error) {
+	t.Helper()
+	var answer *vault.ResponseError
+	if !errors.As(err, &answer) || answer.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("refused with %v, want %d", err, http.StatusServiceUnavailable)
+	}
 }
 
 // closes fails unless the target itself refuses a login whose lease has run out,

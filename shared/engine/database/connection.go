@@ -46,6 +46,9 @@ type connection struct {
 	Replicas       []string                        `json:"replicas,omitempty"`
 	Margin         time.Duration                   `json:"margin,omitempty"`
 
+	StatementTimeout time.Duration `json:"statement_timeout,omitempty"` // 0: postgres.DefaultCall
+	LockTimeout      time.Duration `json:"lock_timeout,omitempty"`      // 0: postgres.DefaultLock
+
 	MaxOpen     int    `json:"max_open_connections,omitempty"`
 	MaxIdle     int    `json:"max_idle_connections,omitempty"`
 	MaxLifetime string `json:"max_connection_lifetime,omitempty"`
@@ -145,7 +148,7 @@ func (c *connection) settings(program string, key secret.Value) postgres.Setting
 		Program: program, Replicas: c.Replicas, Identity: c.Identity,
 		MaxOpen: c.MaxOpen, MaxIdle: c.MaxIdle, MaxLifetime: c.lifetime(),
 		OwnedObjects: c.OwnedObjects, ReassignTo: c.ReassignTo,
-		Limits: postgres.Limits{Margin: c.Margin},
+		Limits: postgres.Limits{Margin: c.Margin, Call: c.StatementTimeout, Lock: c.LockTimeout},
 	}
 }
 
@@ -178,6 +181,11 @@ func (c *connection) details() map[string]any {
 	} {
 		if v != 0 {
 			d[name] = v
+		}
+	}
+	for name, v := range map[string]time.Duration{"statement_timeout": c.StatementTimeout, "lock_timeout": c.LockTimeout} {
+		if v != 0 {
+			d[name] = v.String()
 		}
 	}
 	if len(c.Databases) > 0 {

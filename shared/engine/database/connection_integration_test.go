@@ -86,6 +86,30 @@ func TestRefusedStatementNamesNumberStateAndGrant(t *testing.T) {
 	wantError(t, "create", "bad", err, engine.Refused, "1 error occurred:\n\t* ", "statement 2", "SQLSTATE 42704")
 }
 
+// B6: how long the statements of a lease may take is the connection's to say. A
+// write is in force at once, and a role that fails has left nothing behind.
+func TestStatementTimeoutOfAConnection(t *testing.T) {
+	t.Parallel()
+	admin := testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin)
+	s := newSite(t, admin)
+	s.must(engine.Write, "roles/slow", roleOf("db", "creation_statements", creation+`SELECT pg_sleep(2)`))
+	s.must(engine.Write, "config/db", map[string]any{"statement_timeout": "1s", "lock_timeout": "500ms"})
+	_, err := s.tryIssue("slow")
+	wantError(t, "create", "slow", err, engine.Conflict, "the target ended them after 1s")
+	s.must(engine.Write, "config/db", map[string]any{"statement_timeout": 20})
+	if _, err := s.tryIssue("slow"); err != nil {
+		t.Errorf("with twenty seconds: %v", err)
+	}
+	shown := s.must(engine.Read, "config/db", nil).Data["connection_details"]
+	if details, ok := shown.(map[string]any); !ok || details["statement_timeout"] != "20s" || details["lock_timeout"] != "500ms" {
+		t.Errorf("it shows %v", shown)
+	}
+	s.must(engine.Write, "config/db", map[string]any{"statement_timeout": "", "lock_timeout": ""})
+	if c := s.stored("db"); c.StatementTimeout != 0 || c.LockTimeout != 0 {
+		t.Errorf("taken back, they are %v and %v", c.StatementTimeout, c.LockTimeout)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	cluster := testkit.Postgres(t, testkit.WithTLS("127.0.0.1"), testkit.HostSSLOnly())

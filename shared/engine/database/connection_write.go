@@ -88,6 +88,8 @@ func (e *Engine) update(s *stored, f *fields, r *engine.Request) error {
 	f.text("reassign_owned_to", &s.ReassignTo)
 	f.list("databases", &s.Databases)
 	f.duration("margin", &s.Margin)
+	f.duration("statement_timeout", &s.StatementTimeout)
+	f.duration("lock_timeout", &s.LockTimeout)
 	f.number("max_open_connections", &s.MaxOpen)
 	f.number("max_idle_connections", &s.MaxIdle)
 	f.text("max_connection_lifetime", &s.MaxLifetime)
@@ -187,6 +189,9 @@ func (e *Engine) takeCredentials(s *stored, f *fields) error {
 	return err
 }
 
+// outside reports whether d is given, and not from least to most.
+func outside(d, least, most time.Duration) bool { return d != 0 && (d < least || d > most) }
+
 // check refuses what cannot work on any server.
 func (c *connection) check() error {
 	plan := postgres.Plan{Authentication: c.Authentication, Iterations: c.Iterations, OwnedObjects: c.OwnedObjects}
@@ -197,6 +202,10 @@ func (c *connection) check() error {
 		return invalid("username is missing: give it as a field or in connection_url")
 	case c.Margin < 0 || c.Margin > 24*time.Hour:
 		return invalid("margin is out of range: at most 24h")
+	case outside(c.StatementTimeout, time.Second, time.Hour):
+		return invalid("statement_timeout is out of range: 1s to 1h")
+	case outside(c.LockTimeout, 100*time.Millisecond, time.Minute):
+		return invalid("lock_timeout is out of range: 100ms to 1m")
 	}
 	if err := plan.Check(); err != nil {
 		return invalid(err.Error())

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 const (
@@ -197,7 +198,7 @@ func (s *Store) read(ctx context.Context, act string, do func(context.Context, r
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", act, err)
+		return fmt.Errorf("%s: %w", act, unavailable(err))
 	}
 	return nil
 }
@@ -205,7 +206,7 @@ func (s *Store) read(ctx context.Context, act string, do func(context.Context, r
 func (s *Store) readOnce(ctx context.Context, do func(context.Context, reader) error) error {
 	c, err := s.reads.Acquire(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	defer c.Release()
 	if err = do(ctx, reader{c}); err != nil && c.Conn().IsClosed() {

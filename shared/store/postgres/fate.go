@@ -2,8 +2,12 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 // fate is what an error that left nothing done means for its batch.
@@ -37,8 +41,6 @@ func fateOf(err error) fate {
 	switch {
 	case errors.Is(err, errIdentity), errors.Is(err, errFenced):
 		return again
-	case errors.Is(err, errRefused):
-		return refuse
 	case !ok && errors.Is(err, errBroken):
 		return again
 	case !ok:
@@ -64,6 +66,25 @@ func fateOf(err error) fate {
 		return refuse
 	}
 	return narrow // 22, 23: data; 53: resources; 54: limits
+}
+
+// unavailable marks an error of a database that is away or takes no writes now,
+// for callers: its own judgment (fateOf) is the same with and without the mark.
+func unavailable(err error) error {
+	switch {
+	case err == nil, errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrUnavailable):
+		return err
+	case fateOf(err) != narrow, isResources(err):
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return err
+}
+
+// isResources: the disk is full, or there are too many connections, or too
+// little memory.
+func isResources(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.HasPrefix(pg.Code, "53")
 }
 
 // certain reports whether err says that the transaction ended without a

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/event"
@@ -278,14 +279,14 @@ func TestReadOnly(t *testing.T) {
 	}
 	waitFor(t, "the setting to arrive", func() bool { return apply().Err != nil })
 	out := apply()
-	if out.Err == nil || errors.Is(out.Err, store.ErrUnknown) || !strings.Contains(out.Err.Error(), "read") {
+	if !errors.Is(out.Err, store.ErrUnavailable) || errors.Is(out.Err, store.ErrUnknown) || !strings.Contains(out.Err.Error(), "read") {
 		t.Errorf("Apply: %v", out.Err)
 	}
 	if exists(t, s, lease.ID(fmt.Sprint("a/", id))) {
 		t.Error("it was done")
 	}
-	if _, err := s.Write(t.Context(), store.Write{Puts: []store.Entry{{Kind: store.KindRole, Key: "r"}}}); err == nil {
-		t.Error("Write was done")
+	if _, err := s.Write(t.Context(), store.Write{Puts: []store.Entry{{Kind: store.KindRole, Key: "r"}}}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Write: %v, want ErrUnavailable", err)
 	}
 	if _, _, err := s.Suspension(t.Context()); err != nil {
 		t.Errorf("reading: %v", err)
@@ -296,6 +297,27 @@ func TestReadOnly(t *testing.T) {
 	}
 	cluster.Exec(t, "postgres", "SELECT pg_reload_conf()")
 	waitFor(t, "writes to be taken", func() bool { return apply().Err == nil })
+}
+
+// A server that is away: each call says that nothing was done and that the store
+// is what is missing.
+func TestAway(t *testing.T) {
+	t.Parallel()
+	cluster := testkit.Postgres(t, testkit.Durable())
+	s := openReal(t, postgres.Config{URL: secret.New(cluster.AdminURL("postgres")), Settle: 2 * time.Second, Timeout: 2 * time.Second})
+	if err := s.Apply(t.Context(), begin("a/1"))[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	cluster.Stop(t, testkit.Immediate)
+	if err := s.Apply(t.Context(), begin("a/2"))[0].Err; !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) {
+		t.Errorf("Apply: %v, want ErrUnavailable", err)
+	}
+	if _, err := s.Write(t.Context(), store.Write{Puts: []store.Entry{{Kind: store.KindRole, Key: "r"}}}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Write: %v, want ErrUnavailable", err)
+	}
+	if _, err := s.Get(t.Context(), "a/1"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Get: %v, want ErrUnavailable", err)
+	}
 }
 
 // Each session commits durably, whatever the default of its user; a stronger

@@ -30,8 +30,7 @@ var (
 	// hold the store (A7).
 	ErrUnfit = errors.New("the database server is not fit for the store")
 
-	errClosed  = errors.New("store is closed")
-	errRefused = errors.New("refused")
+	errClosed = errors.New("store is closed")
 )
 
 // Config says where the store is and tunes it. URL is required.

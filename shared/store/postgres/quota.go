@@ -73,7 +73,7 @@ func (s *Store) Miscounts(ctx context.Context, between func(context.Context) err
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("recount living leases: %w", err)
+		return nil, fmt.Errorf("recount living leases: %w", unavailable(err))
 	}
 	return all, nil
 }

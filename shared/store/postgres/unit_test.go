@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/curfew-project/curfew/shared/secret"
+	"github.com/curfew-project/curfew/shared/store"
 	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
@@ -65,23 +66,28 @@ func TestFates(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want fate
+		away bool // the caller is told that the store is what is missing
 	}{
-		{pg("40001"), again},
-		{pg("40P01"), again},
-		{pg("23505"), again},
-		{pg("57P01"), again},
-		{pg("08006"), again},
-		{broken(errors.New("reset by peer")), again},
-		{errIdentity, again},
-		{broken(&pgconn.PgError{Code: "25006"}), refuse},
-		{pg("42501"), refuse},
-		{pg("57014"), refuse},
-		{pg("22021"), narrow},
-		{pg("53100"), narrow},
-		{errors.New("panic"), narrow},
+		{pg("40001"), again, true},
+		{pg("40P01"), again, true},
+		{pg("23505"), again, true},
+		{pg("57P01"), again, true},
+		{pg("08006"), again, true},
+		{broken(errors.New("reset by peer")), again, true},
+		{errIdentity, again, true},
+		{broken(&pgconn.PgError{Code: "25006"}), refuse, true},
+		{pg("42501"), refuse, true},
+		{pg("57014"), refuse, true},
+		{pg("22021"), narrow, false},
+		{pg("53100"), narrow, true},
+		{errors.New("panic"), narrow, false},
 	} {
 		if got := fateOf(c.err); got != c.want {
 			t.Errorf("%v: %d, want %d", c.err, got, c.want)
+		}
+		err := unavailable(c.err)
+		if got := errors.Is(err, store.ErrUnavailable); got != c.away || fateOf(err) != c.want {
+			t.Errorf("%v: the store is said to be away: %v, want %v; as such its fate is %d", c.err, got, c.away, fateOf(err))
 		}
 	}
 	for _, severity := range []string{"FATAL", "PANIC"} {

@@ -25,10 +25,10 @@ func (s *Store) commit(ctx context.Context, w *work) error {
 	for try := 1; ; try++ {
 		err := s.once(ctx, w)
 		if err == nil || errors.Is(err, store.ErrUnknown) || fateOf(err) != again || try == tries || ctx.Err() != nil {
-			return err
+			return unavailable(err)
 		}
 		if err := s.pause(ctx, try); err != nil {
-			return err
+			return unavailable(err)
 		}
 	}
 }

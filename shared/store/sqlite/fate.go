@@ -2,9 +2,12 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
 
 	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/curfew-project/curfew/shared/store"
 )
 
 // fate is what an error of the database means for the process.
@@ -36,4 +39,20 @@ func fateOf(err error) fate {
 		return refuse
 	}
 	return narrow
+}
+
+// unavailable marks an error of a database that takes no writes now, for
+// callers: its own judgment (fateOf) is the same with and without the mark.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, store.ErrUnknown) {
+		return err
+	}
+	full := false
+	if e, ok := errors.AsType[*driver.Error](err); ok {
+		full = e.Code()&0xff == sqlite3.SQLITE_FULL
+	}
+	if full || fateOf(err) == refuse {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return err
 }

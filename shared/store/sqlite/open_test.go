@@ -137,7 +137,7 @@ func TestAFullDiskRefuses(t *testing.T) {
 	for ; refused == nil && n < 10_000; n++ {
 		refused = s.Apply(t.Context(), begin(lease.ID(fmt.Sprintf("a/%d", n))))[0].Err
 	}
-	if refused == nil || errors.Is(refused, step.ErrFatal) || errors.Is(refused, store.ErrUnknown) {
+	if !errors.Is(refused, store.ErrUnavailable) || errors.Is(refused, step.ErrFatal) || errors.Is(refused, store.ErrUnknown) {
 		t.Fatalf("after %d: %v", n, refused)
 	}
 	if exists(t, s, lease.ID(fmt.Sprintf("a/%d", n-1))) || !exists(t, s, "a/0") {

@@ -197,7 +197,7 @@ func (s *Store) judge(err error) error {
 	if err != nil && fateOf(err) == stop {
 		return s.poison(err)
 	}
-	return err
+	return unavailable(err)
 }
 
 // Close implements [store.Store]. Calls under way finish; later ones fail.

@@ -144,7 +144,7 @@ func (w *writer) commit(ctx context.Context, units []*unit) {
 		return
 	}
 	for _, u := range units {
-		u.err = err
+		u.err = unavailable(err)
 	}
 }
 

@@ -111,6 +111,9 @@ func (l *lane) drop(ctx context.Context) {
 // still there.
 const idle = time.Second
 
+// answering bounds that question.
+const answering = 2 * time.Second
+
 // answers keeps what a server or a firewall closed meanwhile from being met in
 // the middle of a transaction, where it leaves a doubt.
 func (l *lane) answers(ctx context.Context, link *link) bool {
@@ -120,7 +123,7 @@ func (l *lane) answers(ctx context.Context, link *link) bool {
 	if l.dialer.clk.Now().Sub(link.used) < idle {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.dialer.limits.Lock)
+	ctx, cancel := context.WithTimeout(ctx, answering)
 	defer cancel()
 	_, err := link.run(ctx, ";")
 	return err == nil

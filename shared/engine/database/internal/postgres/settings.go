@@ -67,9 +67,9 @@ type Identity struct {
 // Limits bound one target; zero fields mean the default in parentheses.
 type Limits struct {
 	Connect time.Duration // dial and log in (10 s)
-	Turn    time.Duration // a batch in the shared lane; longer goes to the solo lane (5 s)
-	Call    time.Duration // one stage of a call, and a lease in the solo lane (60 s)
-	Lock    time.Duration // lock_timeout inside a batch (2 s)
+	Turn    time.Duration // a batch in the shared lane, at most Call; longer goes to the solo lane (5 s)
+	Call    time.Duration // one stage of a call, and a lease in the solo lane ([DefaultCall])
+	Lock    time.Duration // lock_timeout inside a batch ([DefaultLock])
 	Hidden  time.Duration // how long a session that is starting is waited for (2 s; C2)
 	Margin  time.Duration // VALID UNTIL beyond the lease (5 s; B8)
 	Waiting int           // leases that wait in one lane (16,384)
@@ -123,11 +123,17 @@ func (s Settings) complete() (Settings, error) {
 	return s, nil
 }
 
+// The defaults that a connection can change.
+const (
+	DefaultCall = time.Minute
+	DefaultLock = 2 * time.Second
+)
+
 func (l Limits) complete() Limits {
 	l.Connect = cmp.Or(l.Connect, 10*time.Second)
-	l.Turn = cmp.Or(l.Turn, 5*time.Second)
-	l.Call = cmp.Or(l.Call, time.Minute)
-	l.Lock = cmp.Or(l.Lock, 2*time.Second)
+	l.Call = cmp.Or(l.Call, DefaultCall)
+	l.Turn = min(cmp.Or(l.Turn, 5*time.Second), l.Call)
+	l.Lock = cmp.Or(l.Lock, DefaultLock)
 	l.Hidden = cmp.Or(l.Hidden, 2*time.Second)
 	l.Margin = cmp.Or(l.Margin, 5*time.Second)
 	l.Waiting = cmp.Or(l.Waiting, 16384)
