@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -60,16 +62,85 @@ func (h *Handler) entries(w http.ResponseWriter, r *http.Request) {
 		h.broken(w, r, err)
 		return
 	}
-	found, err := h.read(r.Context(), at)
-	if err != nil {
-		h.broken(w, r, err)
-		return
+	h.answer(w, r, at, warnings)
+}
+
+// answer writes entries as they are read: a page of the largest size would be
+// some hundred megabytes of values at once. What cannot be read before the first
+// entry was written is a 500; later, the answer is cut short, so that no client
+// takes it for whole.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, at []event.Position, warnings []string) {
+	out := &page{to: w}
+	for e, err := range h.read(r.Context(), at) {
+		if err == nil {
+			err = out.add(e)
+		}
+		switch {
+		case err != nil && !out.begun:
+			h.broken(w, r, err)
+			return
+		case err != nil:
+			if r.Context().Err() == nil {
+				h.log.Error().Err(err).Msg("the record could not be read to its end")
+			}
+			panic(http.ErrAbortHandler)
+		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{
+	out.end(warnings)
+}
+
+// page is an answer under way, in the envelope of the Vault API.
+type page struct {
+	to    http.ResponseWriter
+	text  bytes.Buffer // what was not written yet
+	begun bool         // something was
+	n     int
+}
+
+// writes is how much is gathered between two writes, in bytes.
+const writes = 64 << 10
+
+func (p *page) add(e entry) error {
+	if p.n == 0 {
+		p.text.WriteString(`{"data":{"entries":[`)
+	} else {
+		p.text.WriteByte(',')
+	}
+	p.n++
+	text, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("entry %d-%d: %w", e.Epoch, e.Number, err)
+	}
+	if p.text.Write(text); p.text.Len() >= writes {
+		p.write()
+	}
+	return nil
+}
+
+// end writes the rest. Whether it arrives is for the client to see.
+func (p *page) end(warnings []string) {
+	if p.n == 0 {
+		p.text.WriteString(`{"data":{"entries":[`)
+	}
+	rest, err := json.Marshal(map[string]any{
 		"request_id": lease.RandomBase62(24), "lease_id": "", "renewable": false, "lease_duration": 0,
-		"data": map[string]any{"entries": found}, "wrap_info": nil, "warnings": warnings, "auth": nil,
+		"wrap_info": nil, "warnings": warnings, "auth": nil,
 	})
+	if err != nil {
+		panic(err) // texts and nothing else
+	}
+	p.text.WriteString(`]},`)
+	p.text.Write(rest[1:])
+	p.text.WriteByte('\n')
+	p.write()
+}
+
+func (p *page) write() {
+	if !p.begun {
+		p.to.Header().Set("Content-Type", "application/json")
+		p.begun = true
+	}
+	_, _ = p.text.WriteTo(p.to)
 }
 
 // await gives the catalogue a moment to have what the ledger has now, and says
@@ -86,28 +157,33 @@ func (h *Handler) await(ctx context.Context) (warnings []string) {
 }
 
 // read reads entries in order of position, neighbours together.
-func (h *Handler) read(ctx context.Context, at []event.Position) ([]entry, error) {
-	found := make([]entry, 0, len(at))
-	for len(at) > 0 {
-		first, n := at[0], 1
-		for n < len(at) && at[n].Epoch == first.Epoch && at[n].Number < first.Number+span {
-			n++
-		}
-		run := at[:n]
-		for e, err := range h.ledger.Entries(ctx, first.Epoch, first.Number, run[n-1].Number) {
-			if err != nil {
-				return nil, fmt.Errorf("read entries from %s: %w", first, err)
+func (h *Handler) read(ctx context.Context, at []event.Position) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		for len(at) > 0 {
+			first, n := at[0], 1
+			for n < len(at) && at[n].Epoch == first.Epoch && at[n].Number < first.Number+span {
+				n++
 			}
-			if e.Number == run[0].Number {
-				found, run = append(found, show(catalog.Decode(first.Epoch, e))), run[1:]
+			run := at[:n]
+			for e, err := range h.ledger.Entries(ctx, first.Epoch, first.Number, run[n-1].Number) {
+				if err != nil {
+					yield(entry{}, fmt.Errorf("read entries from %s: %w", first, err))
+					return
+				}
+				if e.Number != run[0].Number {
+					continue
+				}
+				if run = run[1:]; !yield(show(catalog.Decode(first.Epoch, e)), nil) {
+					return
+				}
 			}
+			if len(run) > 0 {
+				yield(entry{}, fmt.Errorf("read entry %s: it is not in the ledger", run[0]))
+				return
+			}
+			at = at[n:]
 		}
-		if len(run) > 0 {
-			return nil, fmt.Errorf("read entry %s: it is not in the ledger", run[0])
-		}
-		at = at[n:]
 	}
-	return found, nil
 }
 
 // parse reads a search. Unknown parameters are refused: a misspelled filter

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -257,6 +258,32 @@ func TestDamagedEntry(t *testing.T) {
 		if e := s.event(); e.Number != n || (e.Type == catalog.Unreadable) != (n == 4) {
 			t.Errorf("the stream gives %+v as entry %d", e, n)
 		}
+	}
+}
+
+// A page that cannot be read to its end is never taken for whole: it breaks off,
+// and where nothing was written yet it is refused.
+func TestUnreadablePageBreaksOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	w.grow(1, 900)
+	w.catalogue()
+	if err := os.Remove(filepath.Join(w.dir, "ledger", "epoch-0001", "tile", "entries", "002")); err != nil {
+		t.Fatal(err) // entries 513 to 768
+	}
+	if status, _, body := w.get("entries?after=1-512"); status != http.StatusInternalServerError {
+		t.Errorf("nothing can be read: %d %.100s", status, body)
+	}
+	answer, err := http.Get(w.url + "entries?limit=900")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, err := io.ReadAll(answer.Body); err == nil || len(body) < writes || json.Valid(body) {
+		t.Errorf("the answer of %d bytes ends with %v", len(body), err)
+	}
+	if found := w.entries("limit=512").Data.Entries; len(found) != 512 {
+		t.Errorf("before the damage there are %d entries, want 512", len(found))
 	}
 }
 
