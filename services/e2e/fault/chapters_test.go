@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +39,11 @@ func chapters() []chapter {
 		{"forced", (*teller).forced},
 		parked(),
 		{"limited token", (*teller).limited},
+		{"refused requests", (*teller).refused},
 		{"statements", (*teller).statements},
+		{"shared grants", (*teller).shared},
+		{"recount", (*teller).recount},
+		{"given up", (*teller).givenUp},
 		{"approle", (*teller).approle},
 		{"static roles", (*teller).static},
 		{"mounts", (*teller).mounts},
@@ -314,6 +319,7 @@ path "sys/leases/revoke-prefix/*" { capabilities = ["update", "sudo"] }`})
 	}
 	put := func(path string, data map[string]any) { _, _ = s.as(own, path, data) }
 	cred, ok := s.issue(own, "database/creds/app")
+	_, _ = own.Logical().ReadWithContext(s.ctx, "auth/token/lookup-self") // it is cached by now
 	put("sys/leases/lookup", map[string]any{"lease_id": cred.lease})
 	_, _ = own.Logical().ListWithContext(s.ctx, "sys/leases/lookup/database/creds/app")
 	put("sys/leases/renew", map[string]any{"lease_id": cred.lease, "increment": 3600})
@@ -328,16 +334,84 @@ path "sys/leases/revoke-prefix/*" { capabilities = ["update", "sudo"] }`})
 	for _, id := range s.operations() {
 		_, _ = own.Logical().ReadWithContext(s.ctx, "sys/leases/operations/"+id)
 	}
-	for range 60 { // denied, more than are put on record one by one
-		if _, err := own.Logical().ReadWithContext(s.ctx, "sys/mounts"); err == nil || unclear(err) {
-			break
-		}
-	}
 	if ok {
 		s.asks(cred)
 		s.ended(revoke(s.ctx, own, cred, false), cred)
 	}
 	_, _ = s.as(own, "auth/token/revoke-self", nil)
+}
+
+// refused are more requests at once than are put on record one by one: the others
+// are counted, and the count is on record ten seconds later.
+func (s *teller) refused() {
+	stranger, err := as(s.c, "hvs.nobody")
+	if err != nil {
+		return
+	}
+	var all sync.WaitGroup
+	for range 60 {
+		all.Go(func() { _, _ = stranger.Logical().ReadWithContext(s.ctx, "sys/mounts") })
+	}
+	all.Wait()
+	s.rest(12 * time.Second)
+}
+
+// shared is a role whose accounts are members of a group role, which changes with
+// the role and goes after the last of them.
+func (s *teller) shared() {
+	name := fmt.Sprint("shared", s.n)
+	def := role(longTTL)
+	def["shared_grants"], def["creation_statements"] = true, creation+` GRANT SELECT ON items TO "{{name}}";`
+	_, _ = s.put("database/roles/"+name, def)
+	first, some := s.issue(s.c, "database/creds/"+name)
+	def["creation_statements"] = creation + ` GRANT SELECT ON TABLE items TO "{{name}}";`
+	_, _ = s.put("database/roles/"+name, def)
+	second, more := s.issue(s.c, "database/creds/"+name)
+	s.remove("database/roles/" + name)
+	for _, c := range []credential{first, second} {
+		if some && c == first || more && c == second {
+			s.asks(c)
+			s.ended(revoke(s.ctx, s.c, c, true), c)
+		}
+	}
+	s.rest(6 * time.Second) // for the group role to go
+}
+
+// recount has the leases that quotas count compared with the count.
+func (s *teller) recount() {
+	_, _ = s.put("sys/quotas/lease-count/recount", map[string]any{"max_leases": 100_000})
+	_, _ = s.put("sys/leases/recount", nil)
+	s.read("sys/leases/recount")
+	s.rest(12 * time.Second) // for a revoker to look
+	s.remove("sys/quotas/lease-count/recount")
+}
+
+// givenUp is a revocation that waits for a person: tried again by request, of the
+// lease, of its prefix and of its connection, and abandoned in the end.
+func (s *teller) givenUp() {
+	cred, err := s.w.issue(s.ctx, s.c, "database/creds/forced")
+	if err != nil {
+		return
+	}
+	s.asks(cred)
+	_ = s.w.target.exec(s.TB, "ALTER ROLE %q SUPERUSER", cred.user)
+	s.w.book.note(func() { s.w.book.remade[cred.user] = true })
+	_ = revoke(s.ctx, s.c, cred, false)
+	s.rest(time.Second)
+	for _, path := range []string{"retry-prefix/database/creds/forced", "retry-connection/db", "retry/" + cred.lease} {
+		_, _ = s.put("sys/leases/"+path, map[string]any{"reason": "told so"})
+	}
+	_, err = s.put("sys/leases/abandon/"+cred.lease, map[string]any{"reason": "told so"})
+	_ = s.w.target.exec(s.TB, "ALTER ROLE %q NOSUPERUSER", cred.user)
+	s.ended(err, cred)
+}
+
+// rest waits for what goes on behind the answers.
+func (s *teller) rest(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-s.ctx.Done():
+	}
 }
 
 // statements are those of roles that run alone, of a static role that has its

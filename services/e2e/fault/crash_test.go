@@ -5,6 +5,7 @@ package fault
 import (
 	"context"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -42,7 +43,8 @@ func TestCrashPoints(t *testing.T) {
 	found := w.explore(t)
 	plans := w.plans(found)
 	if text := os.Getenv(pointsVariable); text != "" {
-		plans = slices.DeleteFunc(plans, func(p crashpoint.Plan) bool { return !strings.Contains(p.String(), text) })
+		asked := regexp.MustCompile(text)
+		plans = slices.DeleteFunc(plans, func(p crashpoint.Plan) bool { return !asked.MatchString(p.String()) })
 	} else if !full() {
 		w.chance.Shuffle(len(plans), func(i, j int) { plans[i], plans[j] = plans[j], plans[i] })
 		plans = plans[:min(fewPlans, len(plans))]

@@ -55,6 +55,26 @@ func unreached(distributed bool) map[string]string {
 		"only a role whose revocation statements the admin may run as a member alone: postgres' own tests": {
 			"shared/engine/database/internal/postgres.Target.own target.run",
 		},
+		"only a start of the store's server: appender.TestServerStarted, and the faults of the store here": {
+			"auditor/internal/appender.Appender.agreed store.Compared",
+		},
+		"only a secret id whose answer could not be written: approle.TestUndelivered": {
+			"issuer/internal/auth/approle.Method.takeBack store.Write",
+		},
+		"only a renewal that another one overtakes within milliseconds: issuer's tests, and the races here": {
+			"issuer/internal/leases.Book.overtaken store.Get",
+			"issuer/internal/leases.Book.overtaken store.Now",
+		},
+		"only an operation that has ended an hour ago: sweep.TestBarrierStaysWhileOpen, sweep.TestDisablingIsFollowed": {
+			"revoker/internal/sweep.Barriers.one store.Write",
+			"revoker/internal/sweep.Mounts.operations store.Write",
+		},
+		"only a mount whose disabling was killed half a minute ago: sweep.TestDisablingIsFollowed": {
+			"revoker/internal/sweep.Mounts.listed store.Write",
+		},
+		"only a jump of the store's clock (A5): work's own tests, and the jumps here": {
+			"revoker/internal/work.Worker.begun store.Get",
+		},
 		"only a target with replicas: postgres' own tests (C3)": {
 			"shared/engine/database/internal/postgres.Target.replayed target.query",
 		},

@@ -48,6 +48,7 @@ func concrete(f *types.Func) (noun string, ok bool) {
 	switch key := pkg + " " + receiver(f) + " " + f.Name(); key {
 	case "shared/engine/database/internal/postgres link run",
 		"shared/engine/database/internal/postgres link query",
+		"shared/engine/database/internal/postgres link queries",
 		"shared/engine/database/internal/postgres link transact":
 		return "target", true
 	case "github.com/jackc/pgx/v5/pgconn  ConnectConfig":

@@ -145,7 +145,12 @@ func (t *Target) disableChunk(ctx context.Context, chunk []subject) []disabled {
 // disableOnce looks the accounts up and closes those that can log in, in one
 // transaction.
 func (t *Target) disableOnce(ctx context.Context, l *link, chunk []subject, rest []int, out []disabled) error {
-	c, err := t.count(ctx, l, accountsOf(chunk, rest), oidsOf(chunk, rest))
+	before := t.clk.Now()
+	got, err := l.queries(ctx, countSQL(accountsOf(chunk, rest), oidsOf(chunk, rest)), `SELECT (`+streamsSQL+`)::pg_catalog.text`)
+	if err != nil {
+		return err
+	}
+	c, err := t.counted(before, got[0])
 	if err != nil {
 		return err
 	}
@@ -153,7 +158,7 @@ func (t *Target) disableOnce(ctx context.Context, l *link, chunk []subject, rest
 	var at []int
 	for _, i := range rest {
 		s := chunk[i]
-		out[i] = disabled{}
+		out[i] = disabled{streams: len(t.replicas) == 0 && got[1][0][0] == "true"}
 		if want := s.handle.SystemID; want != "" && want != l.facts.SystemID {
 			out[i].err = moved(want, l.facts.SystemID)
 			continue
@@ -180,21 +185,15 @@ func (t *Target) disableOnce(ctx context.Context, l *link, chunk []subject, rest
 			out[at[n]].err = t.person(f)
 		}
 	}
-	return t.aftermath(ctx, l, rest, out)
-}
-
-// aftermath notes what stage (b) needs to know about standbys.
-func (t *Target) aftermath(ctx context.Context, l *link, rest []int, out []disabled) error {
-	sql := `SELECT '', (` + streamsSQL + `)::pg_catalog.text`
-	if len(t.replicas) > 0 {
-		sql = `SELECT pg_catalog.pg_current_wal_lsn()::pg_catalog.text, 'false'`
+	if len(t.replicas) == 0 {
+		return nil
 	}
-	got, err := l.query(ctx, sql)
+	reached, err := l.query(ctx, `SELECT pg_catalog.pg_current_wal_lsn()::pg_catalog.text`) // after the commit (C3)
 	if err != nil {
 		return err
 	}
 	for _, i := range rest {
-		out[i].lsn, out[i].streams = got[0][0], got[0][1] == "true"
+		out[i].lsn = reached[0][0]
 	}
 	return nil
 }

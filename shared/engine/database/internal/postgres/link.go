@@ -78,11 +78,31 @@ func (l *link) run(ctx context.Context, sql string) (completed []*pgconn.Result,
 // query runs one statement under a search_path of its own, in a transaction
 // that writes nothing.
 func (l *link) query(ctx context.Context, sql string) ([][]string, error) {
-	results, err := l.run(ctx, "BEGIN READ ONLY;"+l.guard(l.dialer.limits.Turn)+";SET LOCAL search_path=pg_catalog;"+sql+";COMMIT")
+	got, err := l.queries(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return got[0], nil
+}
+
+// queries runs statements one after the other, each as query does and in a
+// transaction of its own, in one message. With an error there are no rows.
+func (l *link) queries(ctx context.Context, statements ...string) ([][][]string, error) {
+	before := "BEGIN READ ONLY;" + l.guard(l.dialer.limits.Turn) + ";SET LOCAL search_path=pg_catalog;"
+	var sql strings.Builder
+	for _, s := range statements {
+		sql.WriteString(before + s + ";COMMIT;")
+	}
+	results, err := l.run(ctx, sql.String())
 	if err != nil {
 		return nil, l.rollback(ctx, err)
 	}
-	return rows(results[len(results)-2]), nil
+	each := len(results) / len(statements)
+	got := make([][][]string, len(statements))
+	for i := range got {
+		got[i] = rows(results[(i+1)*each-2]) // before its COMMIT
+	}
+	return got, nil
 }
 
 // guard bounds time inside the server; it also ends a transaction whose client

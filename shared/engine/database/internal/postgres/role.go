@@ -49,14 +49,24 @@ func (c *census) find(name string, oid uint32) (role, bool) {
 // which system answers (C6).
 func (t *Target) count(ctx context.Context, l *link, names []string, oids []uint32) (*census, error) {
 	before := t.clk.Now()
-	got, err := l.query(ctx, `SELECT i.*, COALESCE(r.rolname::pg_catalog.text, ''), COALESCE(r.oid, 0)::pg_catalog.text,
- COALESCE(r.rolcanlogin, false)::pg_catalog.text,
- `+untilSQL+`
- FROM (SELECT `+identitySQL+`, `+clockSQL+`) i LEFT JOIN pg_catalog.pg_roles r ON r.rolname IN (`+
-		list(names, literal)+`) OR r.oid IN (`+list(oids, oidText)+`)`)
+	got, err := l.query(ctx, countSQL(names, oids))
 	if err != nil {
 		return nil, err
 	}
+	return t.counted(before, got)
+}
+
+func countSQL(names []string, oids []uint32) string {
+	return `SELECT i.*, COALESCE(r.rolname::pg_catalog.text, ''), COALESCE(r.oid, 0)::pg_catalog.text,
+ COALESCE(r.rolcanlogin, false)::pg_catalog.text,
+ ` + untilSQL + `
+ FROM (SELECT ` + identitySQL + `, ` + clockSQL + `) i LEFT JOIN pg_catalog.pg_roles r ON r.rolname IN (` +
+		list(names, literal) + `) OR r.oid IN (` + list(oids, oidText) + `)`
+}
+
+// counted reads what countSQL returned, which was asked at the local time before
+// or later.
+func (t *Target) counted(before time.Time, got [][]string) (_ *census, err error) {
 	c := &census{byName: map[string]role{}, byOID: map[uint32]role{}}
 	for _, row := range got {
 		c.SystemID, c.recovery = row[0], row[1] == "true"

@@ -82,47 +82,62 @@ func (t *Target) round(ctx context.Context, l *link, in roundIn, out *roundOut) 
 			return err
 		}
 	}
-	got, err := l.query(ctx, l.startingSQL())
-	if err != nil {
-		return err
-	}
-	for _, row := range got {
-		out.starting[hidden{row[0], row[1]}] = true
-	}
 	out.left, out.errs = map[uint32]int{}, map[uint32]error{}
-	err = l.terminate(ctx, in.oids, out.left)
-	if !hasCode(err, codePrivilege) {
+	// One message, but two transactions: each has its own copy of
+	// pg_stat_activity, which it keeps to its end.
+	got, err := l.queries(ctx, l.startingSQL(), terminateSQL(in.oids))
+	switch {
+	case err == nil:
+		out.sees(got[0])
+		return out.counts(in.oids, got[1])
+	case !hasCode(err, codePrivilege):
 		return err
 	}
 	for _, oid := range in.oids { // whose it is shows one by one
-		if err := l.terminate(ctx, []uint32{oid}, out.left); hasCode(err, codePrivilege) {
+		got, err := l.queries(ctx, l.startingSQL(), terminateSQL([]uint32{oid}))
+		switch {
+		case hasCode(err, codePrivilege):
 			out.errs[oid] = err
-		} else if err != nil {
+		case err != nil:
+			return err
+		default:
+			out.sees(got[0])
+			err = out.counts([]uint32{oid}, got[1])
+		}
+		if err != nil && out.errs[oid] == nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// terminate ends the sessions of accounts and counts them. usesysid is who
-// logged in, whatever SET ROLE the session did.
-func (l *link) terminate(ctx context.Context, oids []uint32, left map[uint32]int) error {
-	got, err := l.query(ctx, `SELECT usesysid::pg_catalog.text, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
- WHERE usesysid IN (`+list(oids, oidText)+`) AND pid <> pg_catalog.pg_backend_pid()`)
-	if err != nil {
-		return err
+// sees adds backends that are starting, as [link.startingSQL] lists them.
+func (r *roundOut) sees(rows [][]string) {
+	for _, row := range rows {
+		r.starting[hidden{row[0], row[1]}] = true
 	}
+}
+
+// counts takes in what terminateSQL returned for accounts.
+func (r *roundOut) counts(oids []uint32, rows [][]string) error {
 	for _, oid := range oids {
-		left[oid] = 0
+		r.left[oid] = 0
 	}
-	for _, row := range got {
+	for _, row := range rows {
 		oid, err := strconv.ParseUint(row[0], 10, 32)
 		if err != nil {
 			return fmt.Errorf("read OID: %w", err)
 		}
-		left[uint32(oid)]++
+		r.left[uint32(oid)]++
 	}
 	return nil
+}
+
+// terminateSQL ends the sessions of accounts and lists whose they were. usesysid
+// is who logged in, whatever SET ROLE the session did.
+func terminateSQL(oids []uint32) string {
+	return `SELECT usesysid::pg_catalog.text, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+ WHERE usesysid IN (` + list(oids, oidText) + `) AND pid <> pg_catalog.pg_backend_pid()`
 }
 
 // endSessions is stage (b) for the subjects at the places in which, on the
