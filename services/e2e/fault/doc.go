@@ -61,7 +61,7 @@
 // The tests take a small part of all that by chance, in the one-machine form;
 // CURFEW_FAULT asks for everything, CURFEW_E2E_FORM=distributed for the other
 // form, CURFEW_FAULT_ROUNDS for a number of random kills, CURFEW_FAULT_POINTS for
-// the crash points whose plan contains a text ("after issuer/internal/issuing"),
+// the crash points whose plan matches an expression ("after issuer/internal/issuing"),
 // and CURFEW_FAULT_SEED for the choices of an earlier run. Which instant a kill
 // meets is left to the machine. CURFEW_FAULT_OUTAGE is for how long a target is
 // away ("30s"), CURFEW_FAULT_OVERLOAD how many leases fall due at once.

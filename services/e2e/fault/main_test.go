@@ -25,7 +25,7 @@ const (
 	formVariable   = "CURFEW_E2E_FORM"     // "distributed"; else the one-machine form
 	seedVariable   = "CURFEW_FAULT_SEED"   // of a run that is repeated
 	roundsVariable = "CURFEW_FAULT_ROUNDS" // of random kills
-	pointsVariable = "CURFEW_FAULT_POINTS" // those whose plan contains this text
+	pointsVariable = "CURFEW_FAULT_POINTS" // those whose plan matches this expression
 )
 
 func TestMain(m *testing.M) {
