@@ -3,6 +3,7 @@ package sim_test
 import (
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -65,11 +66,26 @@ func report(t *testing.T, seed uint64, r *result) {
 func TestReplay(t *testing.T) {
 	base := uint64(number(t, "CURFEW_SIM_BASE", 1))
 	for seed := base; seed < base+uint64(number(t, "CURFEW_SIM_REPLAYS", 10)); seed++ {
-		first, again := simulate(t, seed, sound, false), simulate(t, seed, sound, false)
+		first, again := simulate(t, seed, sound, true), simulate(t, seed, sound, true)
 		if first.hash != again.hash || first.steps != again.steps {
-			t.Errorf("seed %d: %d steps with hash %x, and then %d with %x", seed, first.steps, first.hash, again.steps, again.hash)
+			t.Errorf("seed %d: %d steps with hash %x, and then %d with %x\n%s", seed, first.steps, first.hash, again.steps, again.hash,
+				parting(first.trace, again.trace))
 		}
 	}
+}
+
+// parting is where two traces part, with what was before.
+func parting(a, b string) string {
+	const before, after = 12, 4
+	one, other := strings.Split(a, "\n"), strings.Split(b, "\n")
+	n := 0
+	for n < min(len(one), len(other)) && one[n] == other[n] {
+		n++
+	}
+	part := func(lines []string, from int) string {
+		return strings.Join(lines[min(from, len(lines)):min(n+after, len(lines))], "\n")
+	}
+	return part(one, max(0, n-before)) + "\n-- and then --\n" + part(other, n)
 }
 
 // Each invariant catches something: a rule that is broken on purpose is seen,

@@ -37,9 +37,9 @@ type Recount struct {
 }
 
 const (
-	// claimed is how long a recount may take before another process takes it
-	// for dead.
-	claimed = time.Hour
+	// claimed is how long after its last sign of life a recount is taken for
+	// dead: it gives one after a third of that.
+	claimed = 30 * time.Second
 	// alive is how old the word of a process may be that it runs.
 	alive = time.Minute
 	// longestRest bounds a rest between two pages: the session keeps a snapshot.
@@ -128,9 +128,15 @@ func (s *Recount) recount(ctx context.Context, last store.Recount, e store.Entry
 	page := s.Clock.Now()
 	found, err := s.Store.Miscounts(ctx, func(ctx context.Context) error {
 		err := s.rest(ctx, s.Clock.Now().Sub(page))
+		if err == nil {
+			e, err = s.goesOn(ctx, &last, e)
+		}
 		page = s.Clock.Now()
 		return err
 	})
+	if errors.Is(err, store.ErrRevision) { // it was asked for anew, or taken for dead
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -143,7 +149,7 @@ func (s *Recount) recount(ctx context.Context, last store.Recount, e store.Entry
 		w.Events = []event.Event{mended(found)}
 	}
 	_, err = s.put(ctx, last, e, w)
-	if errors.Is(err, store.ErrRevision) { // it was asked for anew, or took too long: the next one finds the same
+	if errors.Is(err, store.ErrRevision) { // as above: the next one finds the same
 		return nil
 	}
 	if err != nil {
@@ -154,6 +160,17 @@ func (s *Recount) recount(ctx context.Context, last store.Recount, e store.Entry
 	}
 	s.Told(len(found))
 	return nil
+}
+
+// goesOn renews the claim now and then, so that nobody takes a long recount for
+// dead.
+func (s *Recount) goesOn(ctx context.Context, last *store.Recount, e store.Entry) (store.Entry, error) {
+	now, err := s.Time.Now(ctx)
+	if err != nil || now.Sub(last.ClaimedAt) < claimed/3 {
+		return e, err
+	}
+	last.ClaimedAt = now
+	return s.put(ctx, *last, e, store.Write{})
 }
 
 // rest waits as long as the work before it took.

@@ -1,8 +1,10 @@
 package sweep_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,7 +156,7 @@ func TestRecountWhenTheStoreFails(t *testing.T) {
 						if _, err := s.Do(c.Context()); err != nil && !errors.Is(err, storetest.ErrInjected) {
 							c.Errorf("%s %d done=%t: %v", method, nth, done, err)
 						}
-						time.Sleep(2 * time.Hour) // a claim of a process that died lapses
+						time.Sleep(time.Minute) // a claim of a process that died lapses
 						c.Break()
 						c.beat("one", "1")
 					}
@@ -187,6 +189,69 @@ func TestRecountNamesSome(t *testing.T) {
 		}
 		if !strings.Contains(log.String(), "and 10 more") {
 			c.Errorf("log %s", log.String())
+		}
+	})
+}
+
+// slow is a store in which a recount takes two minutes.
+type slow struct {
+	sweep.Store
+	began atomic.Int32
+}
+
+// Miscounts implements [store.Leases].
+func (s *slow) Miscounts(ctx context.Context, between func(context.Context) error) ([]store.Miscount, error) {
+	s.began.Add(1)
+	for range 24 {
+		time.Sleep(5 * time.Second)
+		if err := between(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Miscounts(ctx, between)
+}
+
+// A recount that takes long is not taken for dead; one that is asked for anew
+// meanwhile is begun again.
+func TestLongRecount(t *testing.T) {
+	t.Parallel()
+	recounting(t, func(c *counted) {
+		s := &slow{Store: c}
+		one, other := c.step(), c.step()
+		one.Store, other.Store = s, s
+		c.beat("a", "1")
+		done := make(chan error)
+		go func() { _, err := one.Do(c.Context()); done <- err }()
+		looks := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				if s.began.Load() == 1 {
+					if _, err := other.Do(c.Context()); err != nil {
+						c.Fatal(err)
+					}
+				}
+			}
+		}
+		looks(100 * time.Second)
+		if s.began.Load() != 1 {
+			c.Fatalf("it was begun %d times in 100 seconds", s.began.Load())
+		}
+		err := store.Change(c.Context(), c, func() (store.Write, error) { // as a person asks
+			last, e, err := store.ReadRecount(c.Context(), c)
+			last.AskedAt = time.Now()
+			if err == nil {
+				e, err = last.Put(e)
+			}
+			return store.Write{Puts: []store.Entry{e}}, err
+		})
+		if err != nil {
+			c.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			c.Fatalf("asked for anew: %v", err)
+		}
+		looks(time.Minute)
+		if last, _, err := store.ReadRecount(c.Context(), c); s.began.Load() != 2 || err != nil || !last.At.After(last.AskedAt) || !last.ClaimedAt.IsZero() {
+			c.Errorf("begun %d times, %+v, %v", s.began.Load(), last, err)
 		}
 	})
 }

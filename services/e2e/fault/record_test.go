@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -166,6 +167,13 @@ func (r *record) judge(remade map[string]bool, f *finding) {
 	if r.judged == nil {
 		r.judged = map[string]bool{}
 	}
+	// Who gives a revocation up leaves the account to be found: that is no harm.
+	left := maps.Clone(remade)
+	for _, h := range r.leases {
+		if h.state() == "abandoned" {
+			left[h.last().Data.Account] = true
+		}
+	}
 	for id, h := range r.leases {
 		last := h.last()
 		if r.judged[id] {
@@ -178,7 +186,7 @@ func (r *record) judge(remade map[string]bool, f *finding) {
 		}
 		h.complete(id, f)
 		switch {
-		case last.Data.Kind == "stray" && !remade[last.Data.Account]:
+		case last.Data.Kind == "stray" && !left[last.Data.Account]:
 			f.add(faults.Harm{Strays: 1}, fmt.Sprintf("account %s was found without a lease", last.Data.Account))
 		case last.Data.Kind == "secret" && !h.lawful():
 			f.add(faults.Harm{Doubled: 1}, fmt.Sprintf("lease %s went an illegal way: %s", id, h.types()))
