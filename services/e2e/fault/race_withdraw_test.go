@@ -62,6 +62,18 @@ func (s *stream) answers() int {
 	return len(s.got) + len(s.refused)
 }
 
+// refusedAfter is how many requests were refused that were made after t.
+func (s *stream) refusedAfter(t time.Time) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.refused {
+		if x.asked.After(t) && told(x.err) {
+			n++
+		}
+	}
+	return n
+}
+
 // more waits until the clients were answered n times more.
 func (s *stream) more(n int) {
 	s.r.Helper()
@@ -203,21 +215,15 @@ func (r *racing) tokenAgainstIssue() {
 	}
 	answered := time.Now()
 	s.more(racers)
+	if !soon(hang, func() bool { return s.refusedAfter(answered) > 0 }) {
+		r.Error("no client was refused after its token's revocation")
+	}
 	s.end()
 	for _, i := range s.got {
 		r.book.ends(i.credential)
 		if i.asked.After(answered) {
 			r.outlived("%s was issued %v after its token's revocation was answered", i.lease, i.asked.Sub(answered))
 		}
-	}
-	refusedAfter := 0
-	for _, x := range s.refused {
-		if x.asked.After(answered) && told(x.err) {
-			refusedAfter++
-		}
-	}
-	if refusedAfter == 0 {
-		r.Error("no client was refused after its token's revocation: the round is of no use")
 	}
 	r.tally(map[string]int{"issued": len(s.got), "refused": len(s.refused)})
 }
