@@ -76,7 +76,11 @@ func unreached(distributed bool) map[string]string {
 			"revoker/internal/work.Worker.begun store.Get",
 		},
 		"only a target with replicas: postgres' own tests (C3)": {
+			"shared/engine/database/internal/postgres.Target.disableOnce target.query",
 			"shared/engine/database/internal/postgres.Target.replayed target.query",
+		},
+		"only sessions of which the admin may end some and not others: postgres' own tests (C4)": {
+			"shared/engine/database/internal/postgres.Target.round target.queries #2",
 		},
 		"only a creation that is still open after its deadline: postgres' own tests (B1)": {
 			"shared/engine/database/internal/postgres.Target.wait target.transact",

@@ -18,6 +18,7 @@
 //	plan.<n>          says what happens where: see [Plan]
 //	fired.<n>.<pid>   is that plan, taken by the process in which it happens
 //	hits              has a line for each point that any process came by
+//	hits.begun        another text each time that they are forgotten
 //
 // A plan is taken by renaming it, so that one process carries it out, once,
 // however many come by. It may be put there at any time.

@@ -1,6 +1,7 @@
 package crashpoint
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,6 +50,8 @@ const (
 	planned  = "plan."
 	fired    = "fired."
 	hitsFile = "hits"
+	// begunFile changes each time that the hits are forgotten.
+	begunFile = "hits.begun"
 )
 
 // Control is the folder as the one sees it who makes plans.
@@ -140,6 +143,13 @@ func (c Control) Hits() ([]string, error) {
 func (c Control) Forget() error {
 	if err := os.Remove(filepath.Join(c.dir, hitsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget hits: %w", err)
+	}
+	begun := filepath.Join(c.dir, begunFile)
+	if err := os.WriteFile(begun+".new", []byte(rand.Text()), 0o600); err != nil {
+		return fmt.Errorf("begin hits anew: %w", err)
+	}
+	if err := os.Rename(begun+".new", begun); err != nil {
+		return fmt.Errorf("begin hits anew: %w", err)
 	}
 	return nil
 }

@@ -46,9 +46,10 @@ func kill() {
 
 // watch is this process at its points.
 type watch struct {
-	dir  string
-	mu   sync.Mutex
-	hits map[string]bool
+	dir   string
+	mu    sync.Mutex
+	hits  map[string]bool
+	begun string // what begunFile held when hits was begun
 }
 
 // here is nil where there is no folder of plans. A process has one.
@@ -84,16 +85,18 @@ func (w *watch) meet(name string, args []reflect.Value) Mode {
 	return ""
 }
 
-// note writes a hit down where this process has not done so since the file
-// began.
+// note writes a hit down where this process has not done so since the hits were
+// forgotten. (Whether the file is there would not tell: another process may have
+// begun the next one.)
 func (w *watch) note(full string) {
-	path := filepath.Join(w.dir, hitsFile)
-	if _, err := os.Stat(path); err != nil {
+	if now, err := os.ReadFile(filepath.Join(w.dir, begunFile)); err == nil && string(now) != w.begun {
 		clear(w.hits)
+		w.begun = string(now)
 	}
 	if w.hits[full] {
 		return
 	}
+	path := filepath.Join(w.dir, hitsFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return // then it counts as never hit

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -132,7 +133,12 @@ func (p *Proxy) send(r *http.Request, to *issuer) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Body = body
+		out.Body, out.GetBody = body, nil
+	}
+	if out.Body == nil {
+		// The transport sends a GET that it can repeat again by itself, where a
+		// connection ends without an answer: here that would issue twice.
+		out.Body = io.NopCloser(strings.NewReader(""))
 	}
 	return p.next.RoundTrip(out)
 }

@@ -102,3 +102,42 @@ func TestSpread(t *testing.T) {
 		t.Errorf("all are gone: got %d", code)
 	}
 }
+
+// What was sent and not answered is the client's to repeat, a GET too, which
+// issues: also where the connection had answered before.
+func TestNothingIsSentTwice(t *testing.T) {
+	t.Parallel()
+	var got atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if got.Add(1); r.URL.Path == "/cut" {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	t.Cleanup(s.Close)
+	p, err := New([]string{s.URL}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := httptest.NewServer(p)
+	t.Cleanup(before.Close)
+	for _, method := range []string{http.MethodGet, "LIST", http.MethodPut, http.MethodHead, http.MethodDelete} {
+		for _, c := range []struct {
+			path string
+			code int
+		}{{"/well", http.StatusOK}, {"/cut", http.StatusBadGateway}} {
+			got.Store(0)
+			r, err := http.NewRequestWithContext(t.Context(), method, before.URL+c.path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if n := got.Load(); res.StatusCode != c.code || n != 1 {
+				t.Errorf("%s %s: status %d, and it was sent %d times; want %d, once", method, c.path, res.StatusCode, n, c.code)
+			}
+		}
+	}
+}
