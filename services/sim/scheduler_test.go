@@ -102,6 +102,9 @@ func (s *scheduler) run(end time.Time, until func() bool) {
 		}
 		i := ready[s.rand.IntN(len(ready))]
 		e := s.waiting[i]
+		if s.trace != nil {
+			s.note("-- the %dth of %d that may happen, of %d", i, len(ready), len(s.waiting))
+		}
 		s.waiting = slices.Delete(s.waiting, i, i+1)
 		s.steps++
 		e.happen(s)
