@@ -13,7 +13,7 @@
 // share one processor. The runtime still starts goroutines in an order of its own
 // (at random under the race detector): those that share something in their process
 // before they first stop, as two requests to renew one lease do, are begun in steps
-// of their own. So a seed replays exactly, which a test asserts by the hash of all
+// of their own, and so is what a loop does that others have woken. So a seed replays exactly, which a test asserts by the hash of all
 // that happened.
 //
 //	make sim SEEDS=10000   that many seeds; BASE=n begins with seed n

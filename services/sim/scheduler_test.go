@@ -460,12 +460,17 @@ func (p *process) Now() time.Time { return time.Now().Add(p.skew) }
 // For implements clock.Teller. A loop asks for its clock when it begins: it
 // waits for its turn, since it shares its process with others.
 func (p *process) For(name string) clock.Clock {
-	turn, _ := p.timer(0, "begin "+name)
+	p.turn("begin " + name)
+	return loopClock{p, name}
+}
+
+// turn waits until the scheduler picks it.
+func (p *process) turn(name string) {
+	turn, _ := p.timer(0, name)
 	select {
 	case <-turn:
 	case <-p.died:
 	}
-	return loopClock{p, name}
 }
 
 // Timer implements clock.Clock.
@@ -476,6 +481,10 @@ type loopClock struct {
 	*process
 	name string
 }
+
+// Turn implements clock.Turner: two loops that one signal woke share what they
+// look at.
+func (c loopClock) Turn() { c.turn("woken " + c.name) }
 
 // Timer implements clock.Clock.
 func (c loopClock) Timer(d time.Duration) (<-chan time.Time, func()) { return c.timer(d, c.name) }

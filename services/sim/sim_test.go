@@ -99,17 +99,17 @@ func TestDefects(t *testing.T) {
 		by     invariant
 	}{
 		{defectTombstone, 44, invariantLease},
-		{defectRecheck, 104, invariantWithdrawn},
-		{defectBarrier, 511, invariantWithdrawn},
-		{defectClock, 14, invariantEarly},
-		{defectRenewal, 21, invariantWorks},
-		{defectSwap, 1279, invariantWorks},
+		{defectRecheck, 106, invariantWithdrawn},
+		{defectBarrier, 544, invariantWithdrawn},
+		{defectClock, 17, invariantEarly},
+		{defectRenewal, 22, invariantWorks},
+		{defectSwap, 1484, invariantWorks},
 		{defectTrim, 2, invariantEnds},
 		{defectAppend, 1, invariantRecord},
-		{defectStale, 15, invariantStray},
+		{defectStale, 33, invariantStray},
 		{defectProof, 11, invariantLease},
-		{defectGiveUp, 137, invariantGivenUp},
-		{defectUnwrap, 16, invariantOnce},
+		{defectGiveUp, 159, invariantGivenUp},
+		{defectUnwrap, 23, invariantOnce},
 		{defectVersion, 1, invariantMoves},
 	} {
 		t.Run(string(c.defect), func(t *testing.T) {

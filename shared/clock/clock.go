@@ -28,6 +28,21 @@ func For(c Clock, name string) Clock {
 	return c
 }
 
+// Turner is the optional ability of a clock to make those wait whom others of
+// their process have woken, until it is their turn: a simulation has to, which
+// decides who goes on first.
+type Turner interface {
+	// Turn returns at the caller's turn.
+	Turn()
+}
+
+// Turn waits for the turn of who was woken, where c knows turns.
+func Turn(c Clock) {
+	if t, ok := c.(Turner); ok {
+		t.Turn()
+	}
+}
+
 // System is the machine's clock.
 type System struct{}
 

@@ -117,6 +117,7 @@ func sleep(ctx context.Context, c clock.Clock, d time.Duration, wake <-chan stru
 	case <-ctx.Done():
 	case <-t:
 	case <-wake:
+		clock.Turn(c)
 	}
 }
 

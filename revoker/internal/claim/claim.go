@@ -301,6 +301,7 @@ func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered 
 }
 
 func (c *Claimer) fly(ctx context.Context, x expiry.Index, claim expiry.Claim, probe bool, number uint64) {
+	_ = clock.For(c.clock, "flight") // it shares the places of its target with others
 	log := c.log.With().Str("target", claim.Target).Int("leases", len(claim.Members)).Logger()
 	defer c.Nudge()
 	stop := c.heartbeat(ctx, x, claim)
