@@ -112,7 +112,7 @@ func open(t *testing.T, options ...option) *world {
 	must(t, err, "build")
 	control, err := crashpoint.Open(p.dir)
 	must(t, err, "open the folder of plans")
-	w := &world{points: p.points, control: control, chance: chance(t), book: newBook(), target: newTarget(t)}
+	w := &world{points: p.points, control: control, chance: chance(t), book: newBook(), target: newTarget(t, testkit.WithSetting("max_connections", "400"))}
 	w.record.leases = map[string]*history{}
 	if distributed() {
 		w.form = newFleet(t, p.dir, options...)
