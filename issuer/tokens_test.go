@@ -217,11 +217,11 @@ func TestTokensSurviveRotation(t *testing.T) {
 func TestTokensWhenTheStoreFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, done := range []bool{false, true} {
+	for done, status := range map[bool]int{false: 500, true: 503} { // 503: nobody knows, and asking again is right
 		w.store.Break(storetest.Fault{Method: "Get", Done: done})
-		w.ok(w.do("GET", "database/creds/readonly", ""), 500)
+		w.ok(w.do("GET", "database/creds/readonly", ""), status)
 		w.store.Break(storetest.Fault{Method: "Apply", Nth: 1, Done: done})
-		w.ok(w.do("POST", "auth/token/create", `{"ttl":"1h"}`), 500)
+		w.ok(w.do("POST", "auth/token/create", `{"ttl":"1h"}`), status)
 	}
 	w.store.Break()
 	live, err := w.fake.Find(context.Background(), store.Query{Prefix: "auth/", States: []lease.State{lease.Active}})
