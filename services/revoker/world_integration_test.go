@@ -263,7 +263,7 @@ func (w *world) counted() (ended, observed, failed float64) {
 func (w *world) ended() time.Duration {
 	w.Helper()
 	w.until("all leases end", func() bool {
-		n, err := w.store.Count(w.Context(), store.Query{MountID: "m", States: []lease.State{lease.Revoked}})
+		n, err := w.store.Count(w.Context(), store.Query{Prefix: "database/", States: []lease.State{lease.Revoked}})
 		return err == nil && n == int64(len(w.leases))
 	})
 	late := time.Duration(0)

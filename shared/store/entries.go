@@ -108,10 +108,10 @@ type Barrier struct {
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 }
 
-// Takes selects the leases of the operation.
+// Takes selects the leases of the operation, those too that have ended.
 func (b Barrier) Takes() Query {
 	if b.MountID != "" {
-		return Query{MountID: b.MountID}
+		return Query{Prefix: b.Prefix, MountID: b.MountID}
 	}
 	return Query{Prefix: b.Prefix, Before: b.Position}
 }

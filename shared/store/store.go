@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
@@ -115,7 +116,9 @@ type Outcome struct {
 
 // Query selects leases. Empty fields do not restrict; at least one of Prefix,
 // Token, Account, MountID and Target is set, or States is Revoking alone: what
-// is in revocation is found without a look at what lives.
+// is in revocation is found without a look at what lives. What has ended is found
+// by Prefix or Account only: without one of them States names states that are not
+// final.
 type Query struct {
 	// Prefix matches ids that begin with it.
 	Prefix  string
@@ -134,6 +137,11 @@ type Query struct {
 	Limit  int      // 0: 1000
 }
 
+// Open reports whether q selects of the leases that have not ended only.
+func (q *Query) Open() bool {
+	return len(q.States) > 0 && !slices.ContainsFunc(q.States, lease.State.Final)
+}
+
 // InRevocation reports whether q selects of the leases in revocation only.
 func (q *Query) InRevocation() bool { return len(q.States) == 1 && q.States[0] == lease.Revoking }
 
@@ -144,6 +152,8 @@ func (q *Query) Check() error {
 		return errors.New("only leases in revocation can be parked")
 	case q.Prefix == "" && q.Token == "" && q.Account == "" && q.MountID == "" && q.Target == "" && !q.InRevocation():
 		return errors.New("a query needs a prefix, token, account, mount or target, or to be for leases in revocation")
+	case q.Prefix == "" && q.Account == "" && !q.Open():
+		return errors.New("what has ended is found by its prefix or account only")
 	}
 	return nil
 }

@@ -152,32 +152,35 @@ func TestNoStatementWalksATable(t *testing.T) {
 	}
 	for _, q := range []struct {
 		store.Query
-		index string
+		open, ended string // "": refused
 	}{
-		{store.Query{Prefix: "a/"}, "leases_path"},
-		{store.Query{Token: "k"}, "leases_token"},
-		{store.Query{Account: "a"}, "leases_account"},
-		{store.Query{MountID: "m"}, "leases_mount"},
-		{store.Query{Target: "t"}, "leases_target"},
-		{store.Query{Prefix: "a/", Token: "k", Account: "a", MountID: "m", Target: "t"}, "leases_account"},
+		{store.Query{Prefix: "a/"}, "leases_path", "leases_pkey"},
+		{store.Query{Token: "k"}, "leases_token", ""},
+		{store.Query{Account: "a"}, "leases_account", "leases_account"},
+		{store.Query{MountID: "m"}, "leases_mount", ""},
+		{store.Query{Target: "t"}, "leases_target", ""},
+		{store.Query{Prefix: "a/", Token: "k", Account: "a", MountID: "m", Target: "t"}, "leases_account", "leases_account"},
 	} {
-		for _, q.States = range [][]lease.State{nil, {lease.Intent, lease.Active}, {lease.Revoked}} {
-			for _, q.After = range []lease.ID{"", "a/b"} {
-				q.Before, q.Kind = 7, lease.Secret
-				query, _, err := find(q.Query)
-				if err != nil {
-					t.Fatal(err)
-				}
-				check(fmt.Sprintf("find %+v", q), query, q.index)
-				if len(q.States) > 0 {
-					unsorted(fmt.Sprintf("find %+v", q), query)
+		for index, states := range map[string][][]lease.State{
+			q.open:  {{lease.Intent, lease.Active}, {lease.Revoking, lease.Active}},
+			q.ended: {nil, {lease.Revoked}, {lease.Revoked, lease.Active}},
+		} {
+			for _, q.States = range states {
+				for _, q.After = range []lease.ID{"", "a/b"} {
+					q.Before, q.Kind = 7, lease.Secret
+					for name, statement := range map[string]func(store.Query) (string, []any, error){"find": find, "count": count} {
+						query, _, err := statement(q.Query)
+						switch {
+						case (err != nil) != (index == ""):
+							t.Errorf("%s %+v: %v", name, q, err)
+						case err == nil && name == "find":
+							unsorted(fmt.Sprintf("%s %+v", name, q), query, index)
+						case err == nil:
+							check(fmt.Sprintf("%s %+v", name, q), query, index)
+						}
+					}
 				}
 			}
-			query, _, err := count(q.Query)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(fmt.Sprintf("count %+v", q), query, q.index)
 		}
 	}
 }

@@ -2,11 +2,9 @@ package postgres
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -26,24 +24,29 @@ func (s *selection) and(condition string, arg any) {
 
 // selectionOf makes the most selective field that q has a condition on its
 // column and the others conditions that no index serves: a planner that knows
-// nothing of the values cannot choose a worse one.
+// nothing of the values cannot choose a worse one. What has ended stands in the
+// index of accounts, and behind its id.
 func selectionOf(q store.Query) (s selection, err error) {
 	if err := q.Check(); err != nil {
 		return s, err
 	}
-	// Those in revocation are few; only an account or a token has fewer.
-	if revoking(q) {
+	switch {
+	case revoking(q): // they are few; only an account or a token has fewer
 		s.where = append(s.where, "state = 'revoking'") // as the index has it
+	case q.Open():
+		s.where = append(s.where, "NOT ended")
 	}
+	served := revoking(q)
 	for _, c := range []struct{ column, value string }{
 		{"account", q.Account}, {"token_id", string(q.Token)}, {"target", q.Target}, {"mount_id", q.MountID},
 	} {
 		switch {
 		case c.value == "":
-		case len(s.where) == 0:
-			s.and(c.column+" = $%d", c.value)
-		default:
+		case served || c.column != "account" && !q.Open():
 			s.and(c.column+" || '' = $%d", c.value)
+		default:
+			s.and(c.column+" = $%d", c.value)
+			served = true
 		}
 	}
 	if q.Prefix != "" {
@@ -74,24 +77,7 @@ func selectionOf(q store.Query) (s selection, err error) {
 // revoking reports whether a query goes by the index of what is in revocation.
 func revoking(q store.Query) bool { return q.InRevocation() && q.Account == "" && q.Token == "" }
 
-// halves are the values of the column ended that q may match. Each index holds
-// leases that ended behind those that did not, so that these are found without
-// walking over years of those.
-func halves(states []lease.State) []string {
-	final := func(s lease.State) bool { return s.Final() }
-	running := func(s lease.State) bool { return !s.Final() }
-	switch {
-	case len(states) == 0:
-		return []string{"NOT ended", "ended"}
-	case !slices.ContainsFunc(states, final):
-		return []string{"NOT ended"}
-	case !slices.ContainsFunc(states, running):
-		return []string{"ended"}
-	}
-	return []string{"NOT ended", "ended"}
-}
-
-// find is the statement of Find: one index walk a half, merged by id.
+// find is the statement of Find: one walk of an index.
 func find(q store.Query) (query string, args []any, err error) {
 	s, err := selectionOf(q)
 	if err != nil {
@@ -105,16 +91,7 @@ func find(q store.Query) (query string, args []any, err error) {
 		limit = defaultLimit
 	}
 	s.args = append(s.args, limit)
-	end := fmt.Sprintf(" ORDER BY id LIMIT $%d", len(s.args))
-	var parts []string
-	for _, h := range halves(q.States) {
-		parts = append(parts, "(SELECT id, position, body FROM {s}.leases WHERE "+strings.Join(s.where, " AND ")+" AND "+h+end+")")
-	}
-	query = parts[0]
-	if len(parts) > 1 {
-		query = strings.Join(parts, " UNION ALL ") + end
-	}
-	return query, s.args, nil
+	return fmt.Sprintf("SELECT id, position, body FROM {s}.leases WHERE %s ORDER BY id LIMIT $%d", strings.Join(s.where, " AND "), len(s.args)), s.args, nil
 }
 
 // count is the statement of Count.
@@ -123,11 +100,7 @@ func count(q store.Query) (query string, args []any, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	var parts []string
-	for _, h := range halves(q.States) {
-		parts = append(parts, "(SELECT count(*) FROM {s}.leases WHERE "+strings.Join(s.where, " AND ")+" AND "+h+")")
-	}
-	return "SELECT " + strings.Join(parts, " + "), s.args, nil
+	return "SELECT count(*) FROM {s}.leases WHERE " + strings.Join(s.where, " AND "), s.args, nil
 }
 
 // prefixEnd is the least text above all that begin with prefix; none if there

@@ -45,7 +45,7 @@ func (s *Store) applyChunk(ctx context.Context, items []store.Transition) []stor
 // apply decides on the row as this transaction sees it, earlier items of the
 // batch included, and writes the row with its events.
 func (t *tx) apply(item *store.Transition) (store.Outcome, error) {
-	row, err := t.lease(item.Change.ID)
+	place, row, err := t.lease(item.Change.ID)
 	if err != nil {
 		return store.Outcome{}, err
 	}
@@ -75,46 +75,83 @@ func (t *tx) apply(item *store.Transition) (store.Outcome, error) {
 		return store.Outcome{}, err
 	}
 	t.tally.Add(&d.Before, &d.After)
-	return d.Outcome(), t.put(&d.After, seq)
+	return d.Outcome(), t.put(place, &d, seq)
 }
 
-// lease reads a row; the zero Lease where there is none.
-func (t *tx) lease(id lease.ID) (l lease.Lease, err error) {
-	var body string
-	found, err := t.one(selectLease, []any{string(id)}, &body)
-	if err != nil || !found {
-		return l, err
+// lease reads a row and its place in the table; the zero Lease where there is
+// none.
+func (t *tx) lease(id lease.ID) (place int64, l lease.Lease, err error) {
+	k, here := t.written[id]
+	if !here {
+		k = t.w.recent.rows[id]
 	}
-	return decodeLease(body)
+	if k.place != 0 {
+		return k.place, detached(k.lease), nil
+	}
+	var body string
+	found, err := t.one(selectRow, []any{string(id)}, &place, &body)
+	if err != nil || !found {
+		return 0, l, err
+	}
+	l, err = decodeLease(body)
+	return place, l, err
 }
 
-const putLease = `INSERT INTO leases
-	(id, kind, state, version, position, mount_id, target, token_id, account, due_at, ended_at, ended, event_seq, body, access_due, parked)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-	ON CONFLICT (id) DO UPDATE SET
-	state = excluded.state, version = excluded.version, due_at = excluded.due_at, ended_at = excluded.ended_at,
-	ended = excluded.ended, event_seq = excluded.event_seq, body = excluded.body,
-	access_due = excluded.access_due, parked = excluded.parked`
+// SQLite writes each index anew that has a column which a statement sets, whether
+// its value is another one or not: what seldom changes is set only where it does.
+const (
+	selectRow = `SELECT rowid, body FROM leases WHERE id = ?`
+	addLease  = `INSERT INTO leases
+		(state, version, due_at, event_seq, body, access_due, parked, ended, ended_at, id, kind, position, mount_id, target, token_id, account)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	setLease = `UPDATE leases SET state = ?, version = ?, due_at = ?, event_seq = ?, body = ?, access_due = ?, parked = ? WHERE rowid = ?`
+	endLease = `UPDATE leases SET state = ?, version = ?, due_at = ?, event_seq = ?, body = ?, access_due = ?, parked = ?,
+		ended = ?, ended_at = ? WHERE rowid = ?`
+)
 
-// put writes a row whose last event is seq.
-func (t *tx) put(l *lease.Lease, seq int64) error {
+// put writes what was decided of the row at place, whose last event is seq; place
+// is 0 where there is none yet.
+func (t *tx) put(place int64, d *store.Decision, seq int64) error {
+	l := &d.After
 	body, err := json.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("encode lease: %w", err)
-	}
-	ended := 0
-	if l.State.Final() {
-		ended = 1
 	}
 	var accessDue, parked any // of what is in revocation
 	if l.State == lease.Revoking {
 		accessDue, parked = nullNanos(l.Revocation.DueAt), l.Revocation.Parked
 	}
-	_, err = t.exec(putLease, string(l.ID), string(l.Kind), string(l.State), l.Version, l.Position,
-		nullText(l.MountID), nullText(l.Target), nullText(string(l.TokenID)), nullText(l.Account),
-		nullNanos(l.DueAt()), nullNanos(l.Revocation.EndedAt), ended, seq, string(body), accessDue, parked)
-	return err
+	args := append(make([]any, 0, 16), string(l.State), l.Version, nullNanos(l.DueAt()), seq, string(body), accessDue, parked)
+	ended, before := endOf(l), endOf(&d.Before)
+	switch {
+	case place == 0:
+		place, err = t.insertRow(addLease, append(args, ended.is, ended.at, string(l.ID), string(l.Kind), l.Position,
+			nullText(l.MountID), nullText(l.Target), nullText(string(l.TokenID)), nullText(l.Account))...)
+	case ended == before:
+		_, err = t.exec(setLease, append(args, place)...)
+	default:
+		_, err = t.exec(endLease, append(args, ended.is, ended.at, place)...)
+	}
+	if err != nil {
+		return err
+	}
+	if t.written == nil {
+		t.written = map[lease.ID]kept{}
+	}
+	t.written[l.ID] = kept{}
+	if passing(l.State) {
+		t.written[l.ID] = kept{place: place, lease: detached(*l)}
+	}
+	return nil
 }
+
+// end is what a row says of the end of its lease.
+type end struct {
+	is bool
+	at any // nanoseconds, or nil
+}
+
+func endOf(l *lease.Lease) end { return end{is: l.State.Final(), at: nullNanos(l.Revocation.EndedAt)} }
 
 func nullText(s string) any {
 	if s == "" {

@@ -29,7 +29,10 @@
 //     is decided without counting them.
 //   - No statement on leases walks the table: each names its index, and SQLite
 //     refuses it if the index does not serve.
-//   - Leases that ended stand in each index behind those that did not.
+//   - What ended stands in the indexes of ids, accounts and ends only, so that
+//     nobody who looks for what has not walks over years of it.
+//   - Rows that are on their way (intents, revocations) are kept decoded, as the
+//     last commit left them; nothing is kept of a commit that did not happen.
 //   - The files are for their owner only; what is secret in them was sealed
 //     before it came here.
 //   - Migrations are numbered, go forward only, each in one commit.

@@ -66,9 +66,9 @@ func TestNoStatementScans(t *testing.T) {
 	if p := plan(t, s, selectRevoking); !strings.Contains(p, "USING COVERING INDEX leases_revoking") {
 		t.Errorf("revoking: %s", p)
 	}
-	check("recount", selectCounted, n(2), "USING INDEX leases_path (ended=? AND id>?)")
-	check("next child", nextFrom, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")
-	check("next child", nextAfter, n(1), "COVERING INDEX leases_path (ended=? AND id>?)")
+	check("recount", selectCounted, n(2), "USING INDEX leases_path (id>?)")
+	check("next child", nextFrom, n(1), "COVERING INDEX leases_path (id>?)")
+	check("next child", nextAfter, n(1), "COVERING INDEX leases_path (id>?)")
 	check("ended", selectEnded, n(2), "COVERING INDEX leases_ended (ended_at<?)")
 	check("events", selectEvents, n(2), "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)")
 	check("changed tokens", selectChanged, n(3), "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "SEARCH m USING INTEGER PRIMARY KEY")
@@ -99,29 +99,33 @@ func TestNoStatementScans(t *testing.T) {
 	}
 	for _, q := range []struct {
 		store.Query
-		index string
+		open, ended string // "": refused
 	}{
-		{store.Query{Prefix: "a/"}, "leases_path (ended=? AND id>? AND id<?)"},
-		{store.Query{Token: "k"}, "leases_token (token_id=? AND ended=?"},
-		{store.Query{Account: "a"}, "leases_account (account=? AND ended=?"},
-		{store.Query{MountID: "m"}, "leases_mount (mount_id=? AND ended=?"},
-		{store.Query{Target: "t"}, "leases_target (target=? AND ended=?"},
-		{store.Query{Prefix: "a/", Token: "k", Account: "a", MountID: "m", Target: "t"}, "leases_account (account=? AND ended=?"},
+		{store.Query{Prefix: "a/"}, "leases_path (id>? AND id<?)", "sqlite_autoindex_leases_1 (id>? AND id<?)"},
+		{store.Query{Token: "k"}, "leases_token (token_id=?", ""},
+		{store.Query{Account: "a"}, "leases_account (account=?", "leases_account (account=?"},
+		{store.Query{MountID: "m"}, "leases_mount (mount_id=?", ""},
+		{store.Query{Target: "t"}, "leases_target (target=?", ""},
+		{store.Query{Prefix: "a/", Token: "k", Account: "a", MountID: "m", Target: "t"}, "leases_account (account=?", "leases_account (account=?"},
 	} {
-		for _, q.States = range [][]lease.State{nil, {lease.Intent, lease.Active}, {lease.Revoked}} {
-			for _, q.After = range []lease.ID{"", "a/b"} {
-				q.Before, q.Kind = 7, lease.Secret
-				query, args, err := find(q.Query)
-				if err != nil {
-					t.Fatal(err)
+		for index, states := range map[string][][]lease.State{
+			q.open:  {{lease.Intent, lease.Active}, {lease.Revoking, lease.Active}},
+			q.ended: {nil, {lease.Revoked}, {lease.Revoked, lease.Active}},
+		} {
+			for _, q.States = range states {
+				for _, q.After = range []lease.ID{"", "a/b"} {
+					q.Before, q.Kind = 7, lease.Secret
+					for name, statement := range map[string]func(store.Query) (string, []any, error){"find": find, "count": count} {
+						query, args, err := statement(q.Query)
+						switch {
+						case (err != nil) != (index == ""):
+							t.Errorf("%s %+v: %v", name, q, err)
+						case err == nil:
+							check(fmt.Sprintf("%s %+v", name, q), query, args, index)
+						}
+					}
 				}
-				check(fmt.Sprintf("find %+v", q), query, args, q.index)
 			}
-			query, args, err := count(q.Query)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(fmt.Sprintf("count %+v", q), query, args, q.index)
 		}
 	}
 }

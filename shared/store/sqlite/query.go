@@ -1,10 +1,8 @@
 package sqlite
 
 import (
-	"slices"
 	"strings"
 
-	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -18,7 +16,7 @@ const (
 // what else has to match. INDEXED BY makes SQLite refuse the statement instead
 // of scanning the table.
 type selection struct {
-	index string
+	index string // empty: the primary key
 	where []string
 	args  []any
 }
@@ -27,16 +25,43 @@ func (s *selection) and(condition string, args ...any) {
 	s.where, s.args = append(s.where, condition), append(s.args, args...)
 }
 
-// selectionOf chooses the most selective index that q allows.
+// walk names an index, and what holds of everything in it.
+func (s *selection) walk(index, condition string) {
+	s.index = index
+	s.and(condition)
+}
+
+// from is the statement behind its SELECT.
+func (s *selection) from() string {
+	from := " FROM leases "
+	if s.index != "" {
+		from += "INDEXED BY " + s.index + " "
+	}
+	return from + "WHERE " + strings.Join(s.where, " AND ")
+}
+
+// selectionOf chooses the most selective index that q allows. What has ended
+// stands in that of accounts, and behind its id.
 func selectionOf(q store.Query) (selection, error) {
 	var s selection
 	if err := q.Check(); err != nil {
 		return s, err
 	}
-	// Those in revocation are few; only an account or a token has fewer.
-	if q.InRevocation() && q.Account == "" && q.Token == "" {
-		s.index = "leases_revoking"
-		s.and("state = 'revoking'") // as the index has it
+	const open = "ended = 0" // as the indexes have it
+	switch {
+	case q.Account != "":
+		s.walk("leases_account", "account IS NOT NULL")
+	case !q.Open():
+	case q.Token != "":
+		s.walk("leases_token", open)
+	case q.InRevocation(): // they are few
+		s.walk("leases_revoking", "state = 'revoking'")
+	case q.Target != "":
+		s.walk("leases_target", open)
+	case q.MountID != "":
+		s.walk("leases_mount", open)
+	default:
+		s.walk("leases_path", open)
 	}
 	for _, c := range []struct{ column, index, value string }{
 		{"account", "leases_account", q.Account},
@@ -46,8 +71,7 @@ func selectionOf(q store.Query) (selection, error) {
 	} {
 		switch {
 		case c.value == "":
-		case s.index == "":
-			s.index = c.index
+		case s.index == c.index:
 			s.and(c.column+" = ?", c.value)
 		default:
 			s.and("+"+c.column+" = ?", c.value) // plus: not by an index
@@ -58,9 +82,6 @@ func selectionOf(q store.Query) (selection, error) {
 		if end, ok := prefixEnd(q.Prefix); ok {
 			s.and("id < ?", end)
 		}
-	}
-	if s.index == "" {
-		s.index = "leases_path"
 	}
 	if q.Kind != "" {
 		s.and("+kind = ?", string(q.Kind))
@@ -80,24 +101,7 @@ func selectionOf(q store.Query) (selection, error) {
 	return s, nil
 }
 
-// halves are the values of the column ended that q may match. Each index holds
-// leases that ended behind those that did not, so that these are found without
-// walking over years of those.
-func halves(states []lease.State) []int {
-	final := func(s lease.State) bool { return s.Final() }
-	running := func(s lease.State) bool { return !s.Final() }
-	switch {
-	case len(states) == 0:
-		return []int{0, 1}
-	case !slices.ContainsFunc(states, final):
-		return []int{0}
-	case !slices.ContainsFunc(states, running):
-		return []int{1}
-	}
-	return []int{0, 1}
-}
-
-// find is the statement of Find: one index walk a half, merged by id.
+// find is the statement of Find: one walk of an index.
 func find(q store.Query) (query string, args []any, err error) {
 	s, err := selectionOf(q)
 	if err != nil {
@@ -110,13 +114,7 @@ func find(q store.Query) (query string, args []any, err error) {
 	if limit <= 0 {
 		limit = defaultLimit
 	}
-	var parts []string
-	for _, h := range halves(q.States) {
-		parts = append(parts, "SELECT id, body FROM leases INDEXED BY "+s.index+
-			" WHERE "+strings.Join(s.where, " AND ")+" AND ended = ?")
-		args = append(append(args, s.args...), h)
-	}
-	return strings.Join(parts, " UNION ALL ") + " ORDER BY id LIMIT ?", append(args, limit), nil
+	return "SELECT id, body" + s.from() + " ORDER BY id LIMIT ?", append(s.args, limit), nil
 }
 
 // count is the statement of Count.
@@ -125,13 +123,7 @@ func count(q store.Query) (query string, args []any, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	var parts []string
-	for _, h := range halves(q.States) {
-		parts = append(parts, "(SELECT count(*) FROM leases INDEXED BY "+s.index+
-			" WHERE "+strings.Join(s.where, " AND ")+" AND ended = ?)")
-		args = append(append(args, s.args...), h)
-	}
-	return "SELECT " + strings.Join(parts, " + "), args, nil
+	return "SELECT count(*)" + s.from(), s.args, nil
 }
 
 // prefixEnd is the least string above all that begin with prefix; none if

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -50,6 +51,8 @@ type tx struct {
 	quotas     []store.Quota
 	quotasRead bool
 
+	written map[lease.ID]kept // rows as this transaction leaves them
+
 	epochs     epochs // as of this transaction
 	before     meta   // the counters before this transaction
 	committing bool   // COMMIT was sent: its outcome has to be read back after an error
@@ -69,6 +72,20 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 	n, err := r.RowsAffected()
 	t.changed = t.changed || n > 0
 	return n, err
+}
+
+// insertRow runs a statement that inserts one row and returns its place.
+func (t *tx) insertRow(query string, args ...any) (place int64, err error) {
+	s, err := t.w.prepared(t.ctx, query) //nolint:sqlclosecheck // the writer keeps and closes it
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.ExecContext(t.ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	t.changed = true
+	return r.LastInsertId()
 }
 
 // one reads at most one row; found is false where there is none.
@@ -214,6 +231,7 @@ func (t *tx) commit(units int) error {
 // and the watchers are told of events that wait, also where they only may be
 // numbered again.
 func (t *tx) done() {
+	t.w.recent.merge(t.written)
 	if t.exclusive {
 		t.w.store.epochs = t.epochs
 	}

@@ -28,6 +28,7 @@ type writer struct {
 	gather *gather.Gatherer[[]*unit, struct{}]
 	since  int // units since the last checkpoint
 	hooks  hooks
+	recent recent
 	// locks are the names that this process may have locked.
 	locks map[string]bool
 }
@@ -42,6 +43,9 @@ const (
 	// unitsPerCheckpoint bounds the write-ahead log: a unit writes some ten
 	// pages of 4 kB.
 	unitsPerCheckpoint = 512
+	// pageCache is what the writer keeps of the file, in kibibytes: the pages of all
+	// indexes of some ten thousand leases on the move.
+	pageCache = "cache_size(-32768)"
 	// unitsPerCall keeps a caller with very many items from holding up others.
 	unitsPerCall = 256
 )
@@ -49,7 +53,7 @@ const (
 func openWriter(ctx context.Context, s *Store, path string, c clock.Clock, cfg Config) (*writer, error) {
 	// SQLite's own checkpoints hide a failed fsync of the database file; ours
 	// do not (A6), so its are off.
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)"))
+	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)", pageCache))
 	if err != nil {
 		return nil, err
 	}

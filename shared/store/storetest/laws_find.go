@@ -122,11 +122,14 @@ func queries(before int64) (all []store.Query) {
 	}
 	for _, q := range selectors {
 		for _, q.States = range states {
+			if q.Prefix == "" && q.Account == "" && !q.Open() {
+				continue // refused
+			}
 			for _, q.Before = range []int64{0, before} {
 				all = append(all, q)
 			}
 		}
-		q.States, q.Before, q.Kind = nil, 0, lease.Token
+		q.States, q.Before, q.Kind = []lease.State{lease.Intent, lease.Active}, 0, lease.Token
 		all = append(all, q)
 		q.States, q.Kind, q.Parked = []lease.State{lease.Revoking}, "", true
 		all = append(all, q)
@@ -196,7 +199,19 @@ func lawPrefix(t T, s *subject) {
 }
 
 func lawUnselective(t T, s *subject) {
-	for _, q := range []store.Query{{}, {Kind: lease.Secret}, {States: []lease.State{lease.Active}}, {Before: 5, Limit: 1}} {
+	final, both := []lease.State{lease.Revoked}, []lease.State{lease.Active, lease.Expired}
+	for _, q := range []store.Query{
+		{},
+		{Kind: lease.Secret},
+		{States: []lease.State{lease.Active}},
+		{Before: 5, Limit: 1},
+		{Token: "k"},
+		{Token: "k", States: final},
+		{MountID: "m"},
+		{MountID: "m", States: both},
+		{Target: "t"},
+		{Target: "t", States: final},
+	} {
 		if _, err := s.Find(t.Context(), q); err == nil {
 			t.Errorf("Find %+v was answered", q)
 		}

@@ -65,7 +65,7 @@ func TestLoginMakesAToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := w.fake.Find(t.Context(), store.Query{MountID: m.ID, Kind: lease.Token})
+	found, err := w.fake.Find(t.Context(), store.Query{MountID: m.ID, Kind: lease.Token, States: []lease.State{lease.Active}})
 	if err != nil || len(found) != 1 || found[0].Account != a.Auth.Accessor {
 		t.Errorf("tokens of the mount: %d, %v", len(found), err)
 	}
