@@ -8,26 +8,29 @@ import (
 	"github.com/curfew-project/curfew/shared/store"
 )
 
+// ofToken is the condition of the index events_token.
+const ofToken = `strpos(body, '` + store.OfToken + `') > 0`
+
 // selectChanged is one statement, so one snapshot: what has no number yet (see
-// number.go), and what has one after the position $1, $2, in at most $5 runs, as
+// number.go), and what has one after the position $1, $2, in at most $4 runs, as
 // far as it is about tokens.
 const selectChanged = `WITH r AS MATERIALIZED (
 		SELECT r.seq + greatest(0, a.number + 1 - r.first) AS seq, r.seq + r.length AS behind
 		FROM (SELECT $1::bigint AS epoch, $2::bigint AS number) a,
 		LATERAL (SELECT * FROM {s}.runs
 			WHERE (epoch, first) >= (a.epoch, ` + startingRun + `)
-			ORDER BY epoch, first LIMIT $5) r
+			ORDER BY epoch, first LIMIT $4) r
 		WHERE r.first + r.length - 1 > a.number
 	) SELECT h.epoch, h.number, h.trimmed_epoch, h.trimmed_number, clock_timestamp(), (SELECT count(*) FROM r), ARRAY(
 		SELECT body FROM (
-			(SELECT body FROM {s}.events WHERE seq > h.examined AND strpos(body, $3) > 0 ORDER BY seq LIMIT $4)
+			(SELECT body FROM {s}.events WHERE seq > h.examined AND ` + ofToken + ` ORDER BY seq LIMIT $3)
 			UNION ALL
 			(SELECT e.body FROM unnest(h.gap_from, h.gap_to) g (a, b), LATERAL (
-				SELECT body FROM {s}.events WHERE seq BETWEEN g.a AND g.b AND strpos(body, $3) > 0 ORDER BY seq LIMIT $4) e LIMIT $4)
+				SELECT body FROM {s}.events WHERE seq BETWEEN g.a AND g.b AND ` + ofToken + ` ORDER BY seq LIMIT $3) e LIMIT $3)
 			UNION ALL
 			(SELECT e.body FROM r, LATERAL (
-				SELECT body FROM {s}.events WHERE seq >= r.seq AND seq < r.behind AND strpos(body, $3) > 0 ORDER BY seq LIMIT $4) e LIMIT $4)
-		) changed LIMIT $4)
+				SELECT body FROM {s}.events WHERE seq >= r.seq AND seq < r.behind AND ` + ofToken + ` ORDER BY seq LIMIT $3) e LIMIT $3)
+		) changed LIMIT $3)
 	FROM {s}.head h`
 
 // mostRuns is how many runs are looked at. There is one a commit at most.
@@ -41,7 +44,7 @@ func (s *Store) ChangedTokens(ctx context.Context, after event.Position, limit i
 		var runs int
 		var bodies []string
 		changes = store.TokenChanges{}
-		err := r.row(ctx, s.schema.in(selectChanged), after.Epoch, after.Number, store.OfToken, max(0, limit)+1, mostRuns).
+		err := r.row(ctx, s.schema.in(selectChanged), after.Epoch, after.Number, max(0, limit)+1, mostRuns).
 			Scan(&changes.Head.Epoch, &changes.Head.Number, &trimmed.Epoch, &trimmed.Number, &db, &runs, &bodies)
 		if err != nil {
 			return err

@@ -138,7 +138,7 @@ func TestNoStatementWalksATable(t *testing.T) {
 	check("what a write touches", selectTouched, "entries_pkey", "entries_key")
 	check("what waits for numbers", waiting, "events_pkey")
 	check("events", selectEvents, "runs_pkey", "events_pkey")
-	check("changed tokens", selectChanged, "runs_pkey", "events_pkey")
+	check("changed tokens", selectChanged, "runs_pkey", "events_token")
 	check("runs", selectRuns, "runs_pkey")
 	check("backlog", selectBacklog, "events_pkey")
 	check("trim", deleteEvents, "events_pkey")

@@ -10,8 +10,8 @@ import (
 // selectChanged is one statement, so one snapshot. It reads beyond the head:
 // events are stored in the order of their commits. There is one row at least.
 const selectChanged = `SELECT m.head, m.first, coalesce(e.body, '') FROM meta m
-	LEFT JOIN events e ON e.seq > ?1 AND instr(e.body, ?2) > 0
-	WHERE m.one = 1 ORDER BY e.seq LIMIT ?3`
+	LEFT JOIN events e INDEXED BY events_token ON e.seq > ?1 AND instr(e.body, '` + store.OfToken + `') > 0
+	WHERE m.one = 1 ORDER BY e.seq LIMIT ?2`
 
 // ChangedTokens implements [store.Changes].
 func (s *Store) ChangedTokens(ctx context.Context, after event.Position, limit int) (changes store.TokenChanges, err error) {
@@ -20,7 +20,7 @@ func (s *Store) ChangedTokens(ctx context.Context, after event.Position, limit i
 		var head, first int64
 		bodies, err := collect(ctx, c, func(row scanner) (body string, err error) {
 			return body, row.Scan(&head, &first, &body)
-		}, selectChanged, all.seq(after), store.OfToken, max(0, limit)+1)
+		}, selectChanged, all.seq(after), max(0, limit)+1)
 		if err != nil {
 			return err
 		}

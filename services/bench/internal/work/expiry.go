@@ -42,7 +42,7 @@ func (b *Bench) expiry(ctx context.Context) error {
 	b.pause(ctx, first.Sub(b.clock.Now())-100*time.Millisecond) // for the CPU of the drain alone
 	entries := b.recorded(ctx)
 	var l lags
-	u := b.watched(ctx, "expiry", 3*time.Second, func() { l, err = b.lags(ctx, leases, oids, seldom) })
+	u := b.watched(ctx, "expiry", time.Duration(b.cfg.Leases)*time.Second/2000, func() { l, err = b.lags(ctx, leases, oids, seldom) })
 	if err != nil {
 		return err
 	}
