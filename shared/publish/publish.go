@@ -31,7 +31,7 @@ var ErrRewound = errors.New("the store was restored from a copy")
 // Config tunes a [Publisher]; the zero value works but for Owner.
 type Config struct {
 	Owner    string        // of the lock: unique to the process
-	Batch    int           // events numbered and sent at once; 1024
+	Batch    int           // events sent at once; 1024
 	Announce time.Duration // between heads; 1 s
 	LockTTL  time.Duration // 10 s
 	// Keep is how long events stay that both the broker and the ledger have, for
@@ -102,7 +102,11 @@ func (p *Publisher) Wake() <-chan struct{} { return p.wake }
 // Pause implements [step.Paced].
 func (p *Publisher) Pause() time.Duration { return p.pace.Pause() }
 
-// Do implements [step.Step]: numbers and sends one batch.
+// batches is how many of them are numbered together, and sent one after the
+// other: under load a commit waits for all that is before it.
+const batches = 16
+
+// Do implements [step.Step]: it numbers what waits and sends it.
 func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
 	began := p.clock.Now()
 	defer func() { p.pace.Worked(p.clock.Now().Sub(began)) }()
@@ -121,11 +125,17 @@ func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
 	}
 	p.waits(false)
 	more, err := p.send(ctx)
+	for range batches - 1 {
+		if !more || err != nil {
+			break
+		}
+		more, err = p.send(ctx)
+	}
 	// While the broker is away, what it has is still recorded and deleted.
 	if err := errors.Join(err, p.tell(ctx)); err != nil {
 		return 0, err
 	}
-	if more || numbered == p.cfg.Batch {
+	if more || numbered == batches*p.cfg.Batch {
 		return 0, nil
 	}
 	return p.cfg.Announce, nil
@@ -181,7 +191,7 @@ func (p *Publisher) Active() bool { return p.active.Load() }
 
 func (p *Publisher) number(ctx context.Context) (int, error) {
 	head, n, err := within(ctx, p.cfg.Timeout, func(ctx context.Context) (event.Position, int, error) {
-		return p.store.Number(ctx, p.lock, p.cfg.Batch)
+		return p.store.Number(ctx, p.lock, batches*p.cfg.Batch)
 	})
 	if err != nil {
 		if errors.Is(err, store.ErrLost) {

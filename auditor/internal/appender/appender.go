@@ -55,7 +55,7 @@ type Ledger interface {
 // Config tunes an [Appender]; the zero value works.
 type Config struct {
 	Consumer string        // name in the stream; "auditor"
-	Batch    int           // 1024
+	Batch    int           // events appended at once; 4096
 	Wait     time.Duration // for the stream; a quarter of the time between looks at the store's head; 250 ms
 	Confirm  time.Duration // between confirmations to the store; 200 ms
 	Timeout  time.Duration // of each call to the store; 10 s
@@ -101,7 +101,7 @@ func New(
 	l Ledger, s bus.Stream, o Store, r Recoverer, c clock.Clock, log zerolog.Logger, cfg Config, appended func(event.Position),
 ) *Appender {
 	cfg.Consumer = cmp.Or(cfg.Consumer, "auditor")
-	cfg.Batch = cmp.Or(cfg.Batch, 1024)
+	cfg.Batch = cmp.Or(cfg.Batch, 4096)
 	cfg.Wait = cmp.Or(cfg.Wait, 250*time.Millisecond)
 	cfg.Confirm = cmp.Or(cfg.Confirm, 200*time.Millisecond)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
