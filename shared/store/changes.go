@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 
@@ -56,9 +54,9 @@ func (c *TokenChanges) ChangedIn(bodies []string, limit int) error {
 		return nil
 	}
 	for _, body := range bodies {
-		var e event.Event
-		if err := json.Unmarshal([]byte(body), &e); err != nil {
-			return fmt.Errorf("decode event: %w", err)
+		e, err := DecodeEvent(body)
+		if err != nil {
+			return err
 		}
 		if id := ChangedToken(&e); id != "" {
 			c.Tokens = append(c.Tokens, id)

@@ -225,11 +225,9 @@ func scanLease(row pgx.CollectableRow) (l lease.Lease, err error) {
 }
 
 func decodeLease(position int64, body string) (l lease.Lease, err error) {
-	if err := json.Unmarshal([]byte(body), &l); err != nil {
-		return l, fmt.Errorf("decode lease: %w", err)
-	}
+	l, err = store.DecodeLease(body)
 	l.Position = position
-	return l, nil
+	return l, err
 }
 
 // decide applies the units in order to the rows that were locked.

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -61,11 +60,9 @@ func scanEvent(row pgx.CollectableRow) (e event.Event, err error) {
 	if err := row.Scan(&p.Epoch, &p.Number, &body); err != nil {
 		return e, err
 	}
-	if err := json.Unmarshal([]byte(body), &e); err != nil {
-		return e, fmt.Errorf("decode event: %w", err)
-	}
+	e, err = store.DecodeEvent(body)
 	e.Position = p
-	return e, nil
+	return e, err
 }
 
 const (

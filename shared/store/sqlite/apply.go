@@ -93,7 +93,7 @@ func (t *tx) lease(id lease.ID) (place int64, l lease.Lease, err error) {
 	if err != nil || !found {
 		return 0, l, err
 	}
-	l, err = decodeLease(body)
+	l, err = store.DecodeLease(body)
 	return place, l, err
 }
 
@@ -158,11 +158,4 @@ func nullText(s string) any {
 		return nil
 	}
 	return s
-}
-
-func decodeLease(body string) (l lease.Lease, err error) {
-	if err := json.Unmarshal([]byte(body), &l); err != nil {
-		return l, fmt.Errorf("decode lease: %w", err)
-	}
-	return l, nil
 }

@@ -87,7 +87,7 @@ func (s *Store) Get(ctx context.Context, id lease.ID) (l lease.Lease, err error)
 		if err != nil {
 			return err
 		}
-		l, err = decodeLease(body)
+		l, err = store.DecodeLease(body)
 		return err
 	})
 	return l, err
@@ -127,7 +127,7 @@ func scanLease(row scanner) (lease.Lease, error) {
 	if err := row.Scan(&id, &body); err != nil {
 		return lease.Lease{}, err
 	}
-	return decodeLease(body)
+	return store.DecodeLease(body)
 }
 
 // Count implements [store.Leases].

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -78,11 +77,9 @@ func (all epochs) scanEvent(row scanner) (e event.Event, err error) {
 	if err := row.Scan(&seq, &body); err != nil {
 		return e, err
 	}
-	if err := json.Unmarshal([]byte(body), &e); err != nil {
-		return e, fmt.Errorf("decode event: %w", err)
-	}
+	e, err = store.DecodeEvent(body)
 	e.Position = all.position(seq)
-	return e, nil
+	return e, err
 }
 
 const (
