@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/testkit"
@@ -273,6 +276,55 @@ func TestSessionsAreNamedAndClosedWhenIdle(t *testing.T) {
 		}
 	}
 	s.remove(s.issue("good").Lease) // opens it again
+}
+
+// A process that only used a connection ends its sessions when another one has
+// deleted it, or led it elsewhere, however short ago it was used.
+func TestSessionsEndWithTheirConnection(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*site){
+		"deleted": func(s *site) { s.must(engine.Delete, "config/db", nil) },
+		"changed": func(s *site) { s.must(engine.Write, "config/db", s.config("max_open_connections", "3")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+			other, err := New(Deps{Store: s.fake, Sealer: s.sealer, Clock: clock.System{}, Log: zerolog.New(s.logs)}, Config{Program: "other"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = other.Close(t.Context()) }()
+			l := apply(t, s.bench, lease.Change{ID: s.issue("good").Lease.ID, Version: lease.AnyVersion, Key: "r", Do: lease.Revoke{}})
+			if out := other.Remove(t.Context(), l.Target, []lease.Lease{l}); out[0].Err != nil || !out[0].Gone {
+				t.Fatalf("remove: %+v", out[0])
+			}
+			apply(t, s.bench, lease.Change{ID: l.ID, Version: lease.AnyVersion, Key: "f", Do: lease.Finish{To: lease.Revoked}})
+			sessions := func() (n int) {
+				err := s.super(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND application_name = 'curfew/other'`,
+					[]any{s.admin.User}, &n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			tidy := func() {
+				if _, err := other.Tidy(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tidy()
+			if sessions() == 0 {
+				t.Fatal("there is no session to be ended")
+			}
+			change(s)
+			tidy()
+			for deadline := time.Now().Add(soon); sessions() != 0; {
+				if time.Now().After(deadline) {
+					t.Fatal("sessions stay behind their connection")
+				}
+			}
+		})
+	}
 }
 
 // The admin of the documentation is enough for the role of the documentation.

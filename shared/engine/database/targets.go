@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -190,28 +191,51 @@ func (e *Engine) reopen(ctx context.Context, id string) {
 	e.replace(ctx, id, nil)
 }
 
-// closeIdle closes targets that nobody has used for a while, and of the others
-// the connections that rest and have outlived their lifetime.
+// closeIdle closes targets that nobody has used for a while, those whose
+// connection another process has deleted or changed, and of the others the
+// connections that rest and have outlived their lifetime.
 func (e *Engine) closeIdle(ctx context.Context) {
-	for _, o := range e.stay(ctx) {
+	for id, o := range e.stay(ctx) {
+		if e.outdated(ctx, id, o) {
+			e.drop(ctx, id, o)
+			continue
+		}
 		o.Trim(ctx)
 	}
 }
 
 // stay closes idle targets and returns the others.
-func (e *Engine) stay(ctx context.Context) []*opened {
+func (e *Engine) stay(ctx context.Context) map[string]*opened {
 	t := &e.targets
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var kept []*opened
 	for id, o := range t.open {
 		if o.users == 0 && e.clock.Now().Sub(o.lastUsed) > e.cfg.Idle {
 			e.replace(ctx, id, nil)
-			continue
 		}
-		kept = append(kept, o)
 	}
-	return kept
+	return maps.Clone(t.open)
+}
+
+// outdated reports whether a connection is gone, or leads elsewhere by now. Where
+// the store does not say, it is taken for neither.
+func (e *Engine) outdated(ctx context.Context, id string, o *opened) bool {
+	s, err := e.connectionByID(ctx, id)
+	if err != nil {
+		return engine.AsError(err).Kind == engine.NotFound
+	}
+	fingerprint, err := s.fingerprint()
+	return err == nil && fingerprint != o.fingerprint
+}
+
+// drop closes a target, unless another has its place by now.
+func (e *Engine) drop(ctx context.Context, id string, o *opened) {
+	t := &e.targets
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open[id] == o {
+		e.replace(ctx, id, nil)
+	}
 }
 
 func (t *targets) close(ctx context.Context) error {
