@@ -55,6 +55,7 @@ func chapters() []chapter {
 		{"hidden session", (*teller).hidden},
 		{"late creation", (*teller).late},
 		{"stop in order", (*teller).stopped},
+		{"target gone", (*teller).gone},
 		{"operator", (*teller).operator},
 		{"strays", (*teller).strays},
 	}

@@ -23,7 +23,7 @@ const creation = `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNT
 
 // Times to live of the roles.
 const (
-	longTTL  = "1h"
+	longTTL  = "12h" // longer than any run
 	briefTTL = "3s"
 )
 

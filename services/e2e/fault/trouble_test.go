@@ -5,6 +5,7 @@ package fault
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -79,6 +80,19 @@ func (s *teller) late() {
 func (s *teller) stopped() {
 	s.w.form.stop(s.TB)
 	_ = s.w.form.start(s.ctx)
+}
+
+// gone takes a target away that a sweep has marked as Curfew's. Both the sweep and
+// whoever forgets what was kept of it look when a process starts.
+func (s *teller) gone() {
+	name := fmt.Sprint("gone", s.n)
+	_, err := s.put("database/config/"+name, s.w.target.connection(s.TB, s.w.target.admin.User, s.w.target.admin.Password))
+	s.stopped()
+	if err == nil {
+		s.w.quiet(s.ctx, 5*time.Second, func() bool { return false })
+		s.remove("database/config/" + name)
+	}
+	s.stopped()
 }
 
 // strays puts accounts back whose leases have ended, as a restore of the target
