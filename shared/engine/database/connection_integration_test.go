@@ -294,7 +294,7 @@ func TestSessionsEndWithTheirConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = other.Close(t.Context()) }()
-			l := apply(t, s.bench, lease.Change{ID: s.issue("good").Lease.ID, Version: lease.AnyVersion, Key: "r", Do: lease.Revoke{}})
+			l := apply(t, s.bench, lease.Change{ID: s.issue("good").ID, Version: lease.AnyVersion, Key: "r", Do: lease.Revoke{}})
 			if out := other.Remove(t.Context(), l.Target, []lease.Lease{l}); out[0].Err != nil || !out[0].Gone {
 				t.Fatalf("remove: %+v", out[0])
 			}
