@@ -260,6 +260,7 @@ func TestSettle(t *testing.T) {
 	w.recorded(30)
 	w.empty()
 	w.make(20)
+	w.fake.ServerStarted()
 	a := w.mustOpen()
 	a.Settle(t.Context())
 	head, err := w.fake.Head(t.Context())

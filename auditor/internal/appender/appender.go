@@ -133,10 +133,18 @@ func (a *Appender) Do(ctx context.Context) (time.Duration, error) {
 // or is suspended (A7), without appending anything. It is not called while Do
 // runs.
 func (a *Appender) Settle(ctx context.Context) error {
+	defer func() { a.placed = false }()
 	a.placed = false
 	err := a.place(ctx)
+	if err == nil {
+		return nil
+	}
+	if err := a.recovered(ctx, err); err != nil {
+		return err
+	}
+	// What recovered from did not look at a start of the store's server.
 	a.placed = false
-	return a.recovered(ctx, err)
+	return a.place(ctx)
 }
 
 // recovered recovers the store where err is that it has to be; other errors are

@@ -326,6 +326,15 @@ func (w *world) older(n int) {
 	w.n += 1000
 }
 
+// resumed is what a recovery does: it goes on in epoch 2, after event n of the
+// first.
+func (w *world) resumed(n int64) error {
+	if err := w.fake.Suspend(w.t.Context(), store.Suspension{Reason: "a test"}); err != nil {
+		return err
+	}
+	return w.fake.Resume(w.t.Context(), 2, event.Position{Epoch: 1, Number: n}, store.Write{Events: []event.Event{{Type: event.StoreResumed}}})
+}
+
 // A7: what was found is handed to the recovery, once a try; after it the place is
 // read anew and what the store has then is appended.
 func TestRecovers(t *testing.T) {
@@ -338,12 +347,7 @@ func TestRecovers(t *testing.T) {
 	a := w.restart()
 	w.healer.heal = func() error { return errAway }
 	wants(t, a, errAway)
-	w.healer.heal = func() error {
-		if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "a test"}); err != nil {
-			return err
-		}
-		return w.fake.Resume(t.Context(), 2, event.Position{Epoch: 1, Number: 20}, store.Write{Events: []event.Event{{Type: event.StoreResumed}}})
-	}
+	w.healer.heal = func() error { return w.resumed(20) }
 	do(t, a)
 	if n := len(w.healer.found); n != 2 || !errors.Is(w.healer.found[0], appender.ErrRewound) || !errors.Is(w.healer.found[1], appender.ErrRewound) {
 		t.Errorf("handed over: %v", w.healer.found)
@@ -400,9 +404,17 @@ func TestSettle(t *testing.T) {
 	do(t, a)
 	w.has(1, all)
 	w.older(20)
-	w.healer.heal = func() error { return nil }
+	w.fake.ServerStarted()
+	w.healer.heal = func() error { return nil } // and has not healed
+	if err := a.Settle(t.Context()); !errors.Is(err, appender.ErrRewound) || len(w.healer.found) != 1 {
+		t.Errorf("settle: %v, handed over: %v", err, w.healer.found)
+	}
+	w.healer = healer{heal: func() error { return w.resumed(20) }}
 	if err := a.Settle(t.Context()); err != nil || len(w.healer.found) != 1 {
 		t.Errorf("settle: %v, handed over: %v", err, w.healer.found)
+	}
+	if _, suspended, err := w.fake.Suspension(t.Context()); err != nil || suspended {
+		t.Errorf("suspended: %t, %v", suspended, err)
 	}
 	w.store.Break(storetest.Fault{Method: "Head"})
 	if err := a.Settle(t.Context()); !errors.Is(err, storetest.ErrInjected) || len(w.healer.found) != 1 {
