@@ -216,14 +216,15 @@ func (r Revoke) apply(l *Lease, c *Change, now time.Time) error {
 	return nil
 }
 
-// Retry makes a revocation that waits for its next try due at once.
+// Retry makes a revocation due at once, whether it waits for its next try or is
+// under way: an attempt that began before it and fails is followed by another.
 type Retry struct{}
 
 func (Retry) apply(l *Lease, _ *Change, now time.Time) error {
 	if l.State != Revoking {
 		return fmt.Errorf("%w: retry in state %q", ErrOver, l.State)
 	}
-	l.Revocation.NextTryAt = now
+	l.Revocation.NextTryAt, l.Revocation.Asked = now, l.Version+1
 	return nil
 }
 
@@ -256,6 +257,9 @@ type Progress struct {
 	Own    bool          // the failure is the lease's own, not its target's
 	Parked bool          // needs a person
 	After  time.Duration // until the next try
+	// Since is the version of the lease that the attempt began with; 0: there is
+	// no attempt. A [Retry] that came later makes the next one due at once.
+	Since int64
 }
 
 func (p Progress) apply(l *Lease, _ *Change, now time.Time) error {
@@ -265,6 +269,9 @@ func (p Progress) apply(l *Lease, _ *Change, now time.Time) error {
 	r := &l.Revocation
 	p.record(r)
 	r.NextTryAt = now.Add(p.After)
+	if 0 < p.Since && p.Since < r.Asked {
+		r.NextTryAt = now
+	}
 	if p.Failed {
 		r.Attempts++
 		r.LastFailedAt, r.LastError, r.Parked, r.OwnFault = now, p.Error, p.Parked, p.Own

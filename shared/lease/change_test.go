@@ -283,6 +283,13 @@ func TestRevocation(t *testing.T) {
 	if l = must(t, l, at(3), lease.Retry{}); !l.DueAt().Equal(at(3)) {
 		t.Errorf("tried again at %s", l.DueAt())
 	}
+	// Only an attempt that began before the request owes another at once (C8).
+	for since, want := range map[int64]time.Time{0: at(63), l.Version - 1: at(3), l.Version: at(63), l.Version + 1: at(63)} {
+		late := must(t, l, at(3), lease.Progress{Failed: true, Error: "away", After: time.Minute, Since: since})
+		if !late.DueAt().Equal(want) {
+			t.Errorf("an attempt with version %d failed, when %d was asked for: next at %s, want %s", since, l.Version, late.DueAt(), want)
+		}
+	}
 	// The first time a stage is passed is the one that counts (C1).
 	l = must(t, l, at(4), lease.Progress{Stages: lease.Stages{DisabledAt: at(4)}})
 	l = must(t, l, at(5), lease.Progress{Stages: lease.Stages{DisabledAt: at(5), SessionsEndedAt: at(5), SessionsNote: "primary only"}})

@@ -66,6 +66,7 @@ type Revocation struct {
 	LastError       string    `json:"last_error,omitempty"` // no secret
 	Parked          bool      `json:"parked,omitempty"`     // needs a person (C8)
 	NextTryAt       time.Time `json:"next_try_at,omitzero"`
+	Asked           int64     `json:"asked,omitempty"` // version made by the last [Retry]; 0: none
 }
 
 // Actor is who caused something (A10).

@@ -254,7 +254,9 @@ func (w *Worker) commit(ctx context.Context, jobs []job, outs []engine.Outcome, 
 			if err == nil { // an engine that neither ended nor failed
 				err = &engine.Error{Kind: engine.Internal, Message: "the engine did not prove absence"}
 			}
-			c.Do = fate(err, l.Revocation.Attempts, jobs[i].stages)
+			p := fate(err, l.Revocation.Attempts, jobs[i].stages)
+			p.Since = l.Version
+			c.Do = p
 			w.logFailure(l, err)
 		}
 	}

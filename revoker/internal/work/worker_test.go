@@ -147,14 +147,18 @@ func (w *world) lease(i int) lease.Lease {
 	return l
 }
 
+// members are all leases.
+func (w *world) members() (all []expiry.Member) {
+	for _, l := range w.leases {
+		all = append(all, expiry.Member{ID: l.ID, Target: l.Target, At: l.ExpiresAt})
+	}
+	return all
+}
+
 // process flies all leases. Whatever happens, each has ended or has a time.
 func (w *world) process() (work.Result, error) {
 	w.Helper()
-	var members []expiry.Member
-	for _, l := range w.leases {
-		members = append(members, expiry.Member{ID: l.ID, Target: l.Target, At: l.ExpiresAt})
-	}
-	res, err := w.worker.Process(w.Context(), "a", members, func() {})
+	res, err := w.worker.Process(w.Context(), "a", w.members(), func() {})
 	for i := range w.leases {
 		l := w.lease(i)
 		k := slices.IndexFunc(res.Later, func(m expiry.Member) bool { return m.ID == l.ID })
@@ -196,6 +200,34 @@ func TestOneThatTheStoreRefuses(t *testing.T) {
 			w.ended(true, true, true, true, true)
 		})
 	}
+}
+
+// C8: a person mends the target and asks for another try while one is under way
+// that has met the fault already. The answer of that one does not take the
+// request back; the next failure waits again.
+func TestAskedMeanwhile(t *testing.T) {
+	t.Parallel()
+	bubble(t, 2, func(w *world) {
+		asked, other := w.leases[0].ID, w.leases[1].ID
+		w.engine.disable = func(l lease.Lease) error {
+			if l.ID == asked && l.Revocation.Attempts == 1 {
+				w.apply(asked, lease.Retry{})
+			}
+			return &engine.Error{Kind: engine.Refused, Message: "no"}
+		}
+		members := w.members()
+		for attempt, due := range []map[lease.ID]bool{{}, {asked: true}, {}} {
+			res, err := w.worker.Process(w.Context(), "a", members, func() {})
+			if err != nil || len(res.Later) != 2 {
+				w.Fatalf("attempt %d: %v, %+v", attempt, err, res)
+			}
+			for _, m := range res.Later {
+				if at := w.now(); m.At.After(at) == due[m.ID] {
+					w.Errorf("attempt %d: %s is due at %s, now is %s", attempt, map[lease.ID]string{asked: "asked", other: "other"}[m.ID], m.At, at)
+				}
+			}
+		}
+	})
 }
 
 // A bug in an engine is a failed attempt of the batch; then each lease is tried
