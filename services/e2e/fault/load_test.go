@@ -81,7 +81,7 @@ func (l *load) life(ctx context.Context, c *vault.Client) bool {
 	}
 	b.hold(cred)
 	if rand.IntN(2) == 0 {
-		_, err := c.Sys().RenewWithContext(ctx, cred.lease, 3600)
+		_, err := c.Sys().RenewWithContext(ctx, cred.lease, longIncrement)
 		l.took(err) // it is held either way
 	}
 	if len(b.holds()) < most && rand.IntN(3) == 0 {

@@ -25,6 +25,8 @@ const creation = `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNT
 const (
 	longTTL  = "12h" // longer than any run
 	briefTTL = "3s"
+	// longIncrement is longTTL in seconds, as a renewal asks for it.
+	longIncrement = 12 * 60 * 60
 )
 
 // billing is an account that people made, with a static role of its name.
