@@ -124,11 +124,8 @@ func (p *Publisher) Do(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	p.waits(false)
-	more, err := p.send(ctx)
-	for range batches - 1 {
-		if !more || err != nil {
-			break
-		}
+	more := true
+	for n := 0; more && err == nil && n < batches; n++ {
 		more, err = p.send(ctx)
 	}
 	// While the broker is away, what it has is still recorded and deleted.

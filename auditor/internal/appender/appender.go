@@ -142,7 +142,8 @@ func (a *Appender) Settle(ctx context.Context) error {
 	if err := a.recovered(ctx, err); err != nil {
 		return err
 	}
-	// What recovered from did not look at a start of the store's server.
+	// A recovery does not end the suspension by a start of the store's server: a
+	// comparison does.
 	a.placed = false
 	return a.place(ctx)
 }
