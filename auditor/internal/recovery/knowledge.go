@@ -149,7 +149,9 @@ func stateOf(e event.Event) lease.Lease {
 func (h *history) known(now time.Time) lease.Lease {
 	l := h.Lease
 	l.ActivatedAt = h.created
-	if l.State == lease.Active && l.ActivatedAt.IsZero() {
+	// Its confirmation may not be part of this knowledge, but only what was
+	// confirmed is active, or has an expiry.
+	if l.ActivatedAt.IsZero() && (l.State == lease.Active || !l.ExpiresAt.IsZero()) {
 		l.ActivatedAt = l.IssuedAt
 	}
 	if l.Kind == lease.Secret && !l.Confirmed() {

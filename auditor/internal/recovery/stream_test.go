@@ -157,6 +157,40 @@ func TestEndInTheStreamAlone(t *testing.T) {
 	}
 }
 
+// A second recovery finds that end in the stream again, though the record has
+// another by then. It is revoked once more, at once: nobody waits for a creation
+// of what was confirmed long ago (B1).
+func TestEndInTheStreamTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	w.append(true)
+	copied := len(w.acts)
+	id := w.active("a", "here")
+	w.append(true)
+	w.end(id, true)
+	w.number()
+	w.publish()
+	older, clock := w.copied(copied)
+	w.restore(copied)
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	w.change(id, lease.Finish{To: lease.Revoked})
+	w.append(true)
+
+	clock.Advance(w.clock.Now().Sub(clock.Now()))
+	w.fake, w.clock = older, clock
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	l := w.lease(id)
+	if l.State != lease.Revoking || !l.Confirmed() || l.CreateDeadline.After(w.clock.Now()) {
+		t.Errorf("what ended twice is %q, confirmed at %s, its creation refused from %s", l.State, l.ActivatedAt, l.CreateDeadline)
+	}
+	w.change(id, lease.Finish{To: lease.Revoked})
+	if l := w.lease(id); l.State != lease.Revoked {
+		t.Errorf("it cannot end: it is %q", l.State)
+	}
+}
+
 // A ledger's entry that cannot be read is a loss, and hides nothing.
 func TestUnreadableEntries(t *testing.T) {
 	t.Parallel()
