@@ -87,7 +87,12 @@ func (e *Engine) keepGroup(ctx context.Context, o *opened, g *storedGroup, by le
 	case !again && !g.Made.IsZero():
 		return g, nil
 	}
-	if err := o.KeepGroup(ctx, g.kept()); err != nil {
+	var until time.Time
+	err = o.KeepGroup(ctx, g.kept(), func(ctx context.Context) (within time.Duration, err error) {
+		until, within, err = e.announceGroup(ctx, g.entry.ID, by)
+		return within, err
+	})
+	if err != nil {
 		return nil, err
 	}
 	now, err := e.storeNow(ctx)
@@ -103,8 +108,35 @@ func (e *Engine) keepGroup(ctx context.Context, o *opened, g *storedGroup, by le
 			g.Made, kind = now, event.GroupMade
 		}
 		g.Refreshed, g.Failure = now, groupFailure{}
+		if g.Until.Equal(until) { // else somebody else's is under way
+			g.Until = time.Time{}
+		}
 		return g.told(kind, by, reason), nil
 	})
+}
+
+// announceGroup commits that a group is about to be made, before it is: who drops
+// it waits for that (B1). within counts from the call.
+func (e *Engine) announceGroup(ctx context.Context, id string, by lease.Actor) (until time.Time, within time.Duration, err error) {
+	g, err := e.editGroup(ctx, id, func(g *storedGroup) (*event.Event, error) {
+		if g.entry.Withdrawn {
+			return nil, errNoGroup
+		}
+		now, err := e.storeNow(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if within = e.cfg.Making; now.Add(within).After(g.Until) {
+			g.Until = now.Add(within)
+		}
+		ev := changed(by, g.Mount, "roles/"+g.Role, engine.Write, "group role "+g.Name+" is being made", nil)
+		return &ev, nil
+	})
+	if err != nil {
+		return time.Time{}, 0, err
+	}
+	const slack = 10 // a commit that passed the fence is seen a little later
+	return g.Until, within - within/slack, nil
 }
 
 // writeGroup makes or refreshes the group of a role that was written. What fails

@@ -191,6 +191,11 @@ func (e *Engine) retire(ctx context.Context, g *storedGroup) (bool, error) {
 		return true, e.eraseGroup(ctx, g, *g.told(event.GroupDropped, system(), "its connection is gone: it may be in the target"))
 	}
 	if err == nil {
+		// B1: a making that is under way, also of a process that died of it, comes
+		// before the end of the entry or not at all.
+		if now, failed := e.storeNow(ctx); failed != nil || now.Before(g.Until) {
+			return false, failed
+		}
 		err = e.dropGroup(ctx, g, c)
 	}
 	if err != nil {

@@ -63,7 +63,7 @@ func (s *sharing) shared(role, grants string, more ...string) {
 // process is an engine of another process, with a store of its own making.
 func (s *sharing) process(of Store) *sharing {
 	s.tb.Helper()
-	e, err := New(Deps{Store: of, Sealer: s.sealer, Clock: clock.System{}, Log: zerolog.New(s.logs)}, Config{Program: "test"})
+	e, err := New(Deps{Store: of, Sealer: s.sealer, Clock: clock.System{}, Log: zerolog.New(s.logs)}, Config{Program: "test", Making: time.Second})
 	if err != nil {
 		s.tb.Fatal(err)
 	}

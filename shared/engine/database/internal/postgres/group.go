@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"time"
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/sqltext"
@@ -50,9 +52,14 @@ func (g Group) unit(script sqltext.Script, there bool) (unit, error) {
 // kind Refused the role has nothing of it, or what it had before, or what could
 // be granted of an ALL TABLES; after any other it may have it.
 //
+// Where the role is missing, announce is called first: it says for how long from
+// its call on the role may still be made. It is not made after that, whatever
+// becomes of this process: the target's own clock decides (B1). An error of
+// announce is returned.
+//
 // It has a connection of its own while it lasts, so that a schema of many tables
 // keeps nobody's batch waiting, but for the locks (B6).
-func (t *Target) KeepGroup(ctx context.Context, g Group) error {
+func (t *Target) KeepGroup(ctx context.Context, g Group, announce func(context.Context) (time.Duration, error)) error {
 	script, err := g.compile()
 	if err != nil {
 		return invalid("%w", err)
@@ -70,14 +77,39 @@ func (t *Target) KeepGroup(ctx context.Context, g Group) error {
 			if err != nil {
 				return err
 			}
-			return t.step(ctx, l, transaction{advisory: true}, limit, u)
+			tx := transaction{advisory: true}
+			if len(u.before) > 0 {
+				if tx.last, err = t.fenced(ctx, l, announce); err != nil {
+					return err
+				}
+			}
+			return t.step(ctx, l, tx, limit, u)
 		})
+		if errors.Is(err, errFence) {
+			return &engine.Error{Kind: engine.Busy, Message: "the target took longer than the making of a group role may take", After: time.Second, Err: err}
+		}
 		again := lost(err) || hasCode(err, codeDuplicateObject, codeUniqueViolation) || Lacks(err, g.Name)
 		if !again || pass >= tries || ctx.Err() != nil {
 			return t.person(err)
 		}
 		t.pause(ctx, jitter(pass))
 	}
+}
+
+// fenced announces a making, and is what ends its transaction once the time for
+// it has passed.
+func (t *Target) fenced(ctx context.Context, l *link, announce func(context.Context) (time.Duration, error)) (func([]int) []string, error) {
+	began := t.clk.Now()
+	within, err := announce(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, now, err := t.sample(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	end := now.Add(within - t.clk.Now().Sub(began)) // a pause in between makes it come earlier
+	return func([]int) []string { return []string{notAfter("the time for the group role", end)} }, nil
 }
 
 // Lacks reports whether something failed because there is no role of a name.

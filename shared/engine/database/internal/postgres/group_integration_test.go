@@ -3,6 +3,8 @@
 package postgres_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"strings"
 	"sync"
@@ -24,9 +26,12 @@ func sharing(statements ...string) (postgres.Group, postgres.Plan) {
 	return g, p
 }
 
+// soonMade is a making that nobody waits for.
+func soonMade(context.Context) (time.Duration, error) { return time.Minute, nil }
+
 func (w *world) keep(g postgres.Group) {
 	w.t.Helper()
-	if err := w.KeepGroup(w.t.Context(), g); err != nil {
+	if err := w.KeepGroup(w.t.Context(), g, soonMade); err != nil {
 		w.t.Fatalf("keep group: %v", err)
 	}
 }
@@ -115,15 +120,37 @@ func TestGroupThatIsRefused(t *testing.T) {
 		t := w.t
 		g, p := sharing(grantAll, `GRANT SELECT ON missing TO "{{name}}"`)
 		g.Numbers = []int{2, 5}
-		kind(t, w.KeepGroup(t.Context(), g), engine.Refused, "creation_statements: statement 5", "42P01")
+		kind(t, w.KeepGroup(t.Context(), g, soonMade), engine.Refused, "creation_statements: statement 5", "42P01")
 		if w.exists(g.Name) {
 			t.Error("the role stays")
 		}
-		kind(t, w.KeepGroup(t.Context(), postgres.Group{Name: g.Name, Statements: []string{`CREATE ROLE "{{name}}"`}}), engine.Invalid)
+		kind(t, w.KeepGroup(t.Context(), postgres.Group{Name: g.Name, Statements: []string{`CREATE ROLE "{{name}}"`}}, soonMade), engine.Invalid)
 		batch := []engine.Creation{{Lease: intent(t, p), Secret: secretOf("x")}}
 		err := w.Create(t.Context(), batch)[0].Err
 		if !postgres.Lacks(err, g.Name) || postgres.Lacks(err, "other") || postgres.Lacks(nil, g.Name) {
 			t.Errorf("a creation without its group: %v", err)
+		}
+	})
+}
+
+// B1: a making that comes through to the target too late makes nothing, whatever
+// became of who began it; one that was refused to begin does not.
+func TestGroupIsNotMadeLate(t *testing.T) {
+	t.Parallel()
+	eachAdmin(t, func(w *world) {
+		t := w.t
+		g, _ := sharing(grantAll)
+		refused := errors.New("a test")
+		if err := w.KeepGroup(t.Context(), g, func(context.Context) (time.Duration, error) { return 0, refused }); !errors.Is(err, refused) {
+			t.Errorf("refused: %v", err)
+		}
+		kind(t, w.KeepGroup(t.Context(), g, func(context.Context) (time.Duration, error) { return 0, nil }), engine.Busy, "took longer")
+		if w.exists(g.Name) {
+			t.Error("the role was made")
+		}
+		w.keep(g)
+		if err := w.KeepGroup(t.Context(), g, func(context.Context) (time.Duration, error) { return 0, refused }); err != nil {
+			t.Errorf("what is there is not made: %v", err)
 		}
 	})
 }
@@ -142,7 +169,7 @@ func TestGroupIsKeptBySeveral(t *testing.T) {
 				if i%2 == 0 {
 					by = another
 				}
-				if err := by.KeepGroup(t.Context(), g); err != nil {
+				if err := by.KeepGroup(t.Context(), g, soonMade); err != nil {
 					t.Errorf("keep group: %v", err)
 				}
 			})
