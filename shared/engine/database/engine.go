@@ -33,7 +33,7 @@ type Config struct {
 	Program string
 	// Grace is how long a creation may take before it is rolled back; 10 s.
 	Grace time.Duration
-	// Making is how long a group role may take to be made; 1 min. One that nobody
+	// Making is how long a group role may take to be made; 20 s. One that nobody
 	// needs is not dropped while it may be under way.
 	Making time.Duration
 	// Idle is how long a target that nobody uses keeps its sessions; 5 min.
@@ -68,7 +68,7 @@ func New(d Deps, cfg Config) (*Engine, error) {
 	}
 	cfg.Program = cmp.Or(cfg.Program, "server")
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
-	cfg.Making = cmp.Or(cfg.Making, time.Minute)
+	cfg.Making = cmp.Or(cfg.Making, 20*time.Second)
 	cfg.Idle = cmp.Or(cfg.Idle, 5*time.Minute)
 	cfg.Rotation = cmp.Or(cfg.Rotation, time.Minute)
 	cfg.Static = cmp.Or(cfg.Static, 20*time.Second)
