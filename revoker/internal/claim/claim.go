@@ -7,8 +7,8 @@
 // the load and one lease alone waits for nobody; a claim is extended while its
 // flight lasts, however long that is, and lapses within Config.Hold when the
 // process dies (C7); a target that did not answer is probed with one lease at a
-// time, with growing delay up to a minute, and its first success wakes its whole
-// backlog (C8); a flight that breaks down puts its leases back.
+// time, with growing delay up to a minute (a sixteenth of the time that it was
+// down), and its first success wakes its whole backlog (C8); a flight that breaks down puts its leases back.
 package claim
 
 import (
@@ -54,8 +54,10 @@ type Config struct {
 	Gather   time.Duration
 	Hold     time.Duration // of a claim that nobody prolongs; 5 s
 	MaxRest  time.Duration // between looks at the index; 250 ms
-	MinProbe time.Duration // first delay after a target was down; 250 ms
-	MaxProbe time.Duration // 60 s
+	// The delay between the probes of a target that is down grows with the time that
+	// it was down, so that its return is noticed in proportion to that.
+	MinProbe time.Duration // the shortest; 250 ms
+	MaxProbe time.Duration // the longest; 60 s
 }
 
 // Claimer starts flights. Each index is looked at by a step of its own: one that
@@ -89,7 +91,7 @@ type look struct {
 type target struct {
 	closing int       // flights with a place: logins are not all closed yet
 	flights int       // in the air
-	failed  int       // in a row
+	down    time.Time // local: since when it does not answer; zero: it does
 	until   time.Time // local: not before
 	// gather is until when the next flight waits for the last one, which was not
 	// full, to close its logins; local.
@@ -239,7 +241,7 @@ func (c *Claimer) room(name string) (limit int, probe bool, wait time.Duration) 
 		c.targets[name] = t
 	}
 	switch {
-	case t.failed > 0 && (t.flights > 0 || c.clock.Now().Before(t.until)):
+	case !t.down.IsZero() && (t.flights > 0 || c.clock.Now().Before(t.until)):
 		return 0, false, 0
 	case t.closing >= c.cfg.Flights || t.flights >= c.cfg.Aloft:
 		return 0, false, 0
@@ -249,7 +251,7 @@ func (c *Claimer) room(name string) (limit int, probe bool, wait time.Duration) 
 	}
 	t.closing++
 	t.flights++
-	if t.failed > 0 {
+	if !t.down.IsZero() {
 		return 1, true, 0
 	}
 	return c.cfg.Batch, false, 0
@@ -282,19 +284,22 @@ func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered 
 		t.closing--
 	}
 	switch {
-	case r.Down && !r.Reached && (probe || t.failed == 0):
-		t.failed++
-		d := min(c.cfg.MinProbe<<min(t.failed-1, 10), c.cfg.MaxProbe)
+	case r.Down && !r.Reached && (probe || t.down.IsZero()):
+		now := c.clock.Now()
+		if t.down.IsZero() {
+			t.down = now
+		}
+		d := min(max(c.cfg.MinProbe, now.Sub(t.down)/16), c.cfg.MaxProbe)
 		if t.urged {
 			d = c.cfg.MinProbe
 		}
 		t.urged = false
-		t.until = c.clock.Now().Add(step.Jitter(d))
-	case r.Reached && t.failed > 0:
+		t.until = now.Add(step.Jitter(d))
+	case r.Reached && !t.down.IsZero():
 		c.log.Info().Str("target", name).Msg("target answers again")
-		t.failed, recovered = 0, true
+		t.down, recovered = time.Time{}, true
 	}
-	if t.flights == 0 && t.failed == 0 {
+	if t.flights == 0 && t.down.IsZero() {
 		delete(c.targets, name)
 	}
 	return recovered

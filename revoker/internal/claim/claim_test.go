@@ -144,8 +144,8 @@ func bubble(t *testing.T, cfg claim.Config, f func(w *world), before ...expiry.I
 	})
 }
 
-// C8: a target that is down is probed with one lease at a time, later each time
-// up to a minute, also where many flights were in the air when it went down;
+// C8: a target that is down is probed with one lease at a time, the later the
+// longer it is down, up to a minute, also where many flights were in the air when it went down;
 // its first success wakes the whole backlog, and the other target never waits.
 func TestProbe(t *testing.T) {
 	bubble(t, claim.Config{}, func(w *world) {
@@ -176,11 +176,13 @@ func TestProbe(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		probes := w.of("a")[16:]
-		if len(probes) < 60 || len(probes) > 140 {
+		if len(probes) < 100 || len(probes) > 300 {
 			t.Errorf("%d probes in an hour", len(probes))
 		}
 		for i, p := range probes {
-			if p.leases != 1 || i > 0 && p.at-probes[i-1].at > 62*time.Second {
+			const looks = 500 * time.Millisecond // at the index, and the flight
+			longest := min(max(250*time.Millisecond, (p.at-first[0].at)/16), time.Minute)
+			if p.leases != 1 || i > 0 && p.at-probes[i-1].at > longest+looks {
 				t.Errorf("probe %d: %+v after %+v", i, p, probes[i-1])
 			}
 		}

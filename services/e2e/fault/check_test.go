@@ -22,17 +22,20 @@ func (w *world) check(t *testing.T, up time.Time) (clean time.Duration, f findin
 	t.Helper()
 	w.mend(t)
 	w.clear(t)
-	var wrong finding
+	var wrong, last finding // last: of the look before
 	var agreed bool
 	soon(hang, func() bool {
 		if w.dead(t) { // at a point that was armed for what follows a restart
 			up = w.again(t)
 		}
-		wrong = finding{}
+		last, wrong = wrong, finding{}
 		agreed = w.agree(t, &f, &wrong) && wrong.None()
 		return agreed || time.Since(up) > cleanWithin
 	})
 	clean = time.Since(up)
+	if n := len(last.details); n > 0 && clean > slow {
+		t.Logf("clean after %v; what was waited for last: %d, of which %q", clean.Round(time.Millisecond), n, last.details[:min(n, 3)])
+	}
 	if !agreed {
 		f.Add(wrong.Harm)
 		f.details = append(f.details, wrong.details...)

@@ -16,6 +16,8 @@ const (
 	// cleanWithin is the promise: everything agrees so long after the last
 	// process is up.
 	cleanWithin = 30 * time.Second
+	// slow is from when on it is said what was waited for.
+	slow = 10 * time.Second
 )
 
 // must fails the test at an error.
