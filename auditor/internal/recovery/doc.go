@@ -57,6 +57,9 @@
 //	                         renewals count no more; revocations have to be made
 //	                         again, as the report says where the store knows that
 //	                         commits are missing
+//	what the stream alone    where store and ledger agree there is no recovery: a
+//	has, and nothing else    copy of the ledger's last moments, put back after all
+//	tells of a loss          processes had died together
 //	the term of an intent    records made before intents said it: the intent is
 //	                         rolled back after the grace of a creation
 //

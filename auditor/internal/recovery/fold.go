@@ -86,7 +86,7 @@ func (r *Recovery) foldLedger(ctx context.Context, common event.Position, k *kno
 }
 
 // foldEntry takes an entry in. A lease that began and ended since, and that the
-// store never knew, is forgotten: what is kept grows with what lives, not with
+// store never knew, is forgotten but for eight bytes: what is kept grows with what lives, not with
 // what happened.
 func (r *Recovery) foldEntry(ctx context.Context, e event.Event, k *knowledge) error {
 	k.learn(e)
@@ -95,7 +95,7 @@ func (r *Recovery) foldEntry(ctx context.Context, e event.Event, k *knowledge) e
 	}
 	row, err := r.row(ctx, e.Data.LeaseID)
 	if err == nil && row.State == "" {
-		delete(k.leases, e.Data.LeaseID)
+		k.forget(e.Data.LeaseID)
 	}
 	return err
 }

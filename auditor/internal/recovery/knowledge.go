@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"cmp"
+	"hash/maphash"
 	"maps"
 	"math"
 	"slices"
@@ -21,6 +22,10 @@ const grace = 5 * time.Minute
 type knowledge struct {
 	leases map[lease.ID]*history
 	losses map[string]installation.Loss // configuration and entries, by what and id
+	// forgotten are hashes of leases that began and ended on record: nothing that
+	// the stream has besides brings them back.
+	forgotten map[uint64]struct{}
+	seed      maphash.Seed
 }
 
 // history is the last known state of a lease.
@@ -32,7 +37,10 @@ type history struct {
 }
 
 func newKnowledge() *knowledge {
-	return &knowledge{leases: map[lease.ID]*history{}, losses: map[string]installation.Loss{}}
+	return &knowledge{
+		leases: map[lease.ID]*history{}, losses: map[string]installation.Loss{},
+		forgotten: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
+	}
 }
 
 // learn takes an event in.
@@ -76,6 +84,9 @@ func (k *knowledge) learnLease(e event.Event) {
 
 // learnStreamed takes in an event that the ledger does not have.
 func (k *knowledge) learnStreamed(e event.Event) {
+	if _, ended := k.forgotten[k.hash(e.Data.LeaseID)]; ended && k.leases[e.Data.LeaseID] == nil {
+		return
+	}
 	ended := func() bool {
 		h, known := k.leases[e.Data.LeaseID]
 		return known && h.State.Final()
@@ -117,6 +128,14 @@ func (k *knowledge) passed(e event.Event) bool {
 	h, known := k.leases[e.Data.LeaseID]
 	return known && h.born && h.State.Final()
 }
+
+// forget lets go of a lease that has ended on record.
+func (k *knowledge) forget(id lease.ID) {
+	delete(k.leases, id)
+	k.forgotten[k.hash(id)] = struct{}{}
+}
+
+func (k *knowledge) hash(id lease.ID) uint64 { return maphash.String(k.seed, string(id)) }
 
 // ids are those of the leases, in order.
 func (k *knowledge) ids() []lease.ID { return slices.Sorted(maps.Keys(k.leases)) }

@@ -113,7 +113,7 @@ func TestLaw(t *testing.T) {
 		w.restore(copied)
 		common := w.all(copied)
 		for range rapid.IntRange(0, 8).Draw(r, "fork") {
-			w.fork(r)
+			w.fork(r, "fork")
 		}
 		if rapid.Bool().Draw(r, "known to have lost") {
 			if err := w.fake.Suspend(w.ctx, store.Suspension{Reason: "a test", Lost: true}); err != nil {
@@ -175,11 +175,11 @@ func (w *world) checkHeld(r *rapid.T, truth []lease.Lease) {
 }
 
 // fork is what a copy does on its own.
-func (w *world) fork(r *rapid.T) {
+func (w *world) fork(r *rapid.T, tag string) {
 	if rapid.Bool().Draw(r, "lease") {
-		w.active(fmt.Sprintf("fork-%d", len(w.acts)), "t1")
+		w.active(fmt.Sprintf("%s-%d", tag, len(w.acts)), "t1")
 	} else {
-		w.request("fork")
+		w.request(tag)
 	}
 	if rapid.Bool().Draw(r, "numbered") {
 		w.number()

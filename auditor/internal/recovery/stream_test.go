@@ -158,8 +158,7 @@ func TestEndInTheStreamAlone(t *testing.T) {
 }
 
 // A second recovery finds that end in the stream again, though the record has
-// another by then. It is revoked once more, at once: nobody waits for a creation
-// of what was confirmed long ago (B1).
+// another by then: it has ended.
 func TestEndInTheStreamTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -181,13 +180,32 @@ func TestEndInTheStreamTwice(t *testing.T) {
 	clock.Advance(w.clock.Now().Sub(clock.Now()))
 	w.fake, w.clock = older, clock
 	w.settle(w.auditor(w.fake, recovery.Config{}))
-	l := w.lease(id)
-	if l.State != lease.Revoking || !l.Confirmed() || l.CreateDeadline.After(w.clock.Now()) {
-		t.Errorf("what ended twice is %q, confirmed at %s, its creation refused from %s", l.State, l.ActivatedAt, l.CreateDeadline)
+	if l := w.lease(id); l.State != "" {
+		t.Errorf("what ended twice, once on record, is %q", l.State)
 	}
-	w.change(id, lease.Finish{To: lease.Revoked})
-	if l := w.lease(id); l.State != lease.Revoked {
-		t.Errorf("it cannot end: it is %q", l.State)
+}
+
+// What has an expiry was confirmed, also where no record of that can be read: its
+// revocation does not wait for a creation (B1).
+func TestConfirmationThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	w.append(true)
+	copied := len(w.acts)
+	id := w.active("a", "here")
+	w.end(id, false)
+	w.append(true)
+	for i, e := range w.ledger.events(t, 1) {
+		if e.Type == event.LeaseCreated {
+			w.ledger[1][i] = []byte("no event")
+		}
+	}
+	w.restore(copied)
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if l := w.lease(id); l.State != lease.Revoking || !l.Confirmed() || l.CreateDeadline.After(w.clock.Now()) {
+		t.Errorf("it is %q, confirmed at %s, its creation refused from %s", l.State, l.ActivatedAt, l.CreateDeadline)
 	}
 }
 
