@@ -51,9 +51,9 @@ type Config struct {
 	// Gather is how long the next flight of a target waits for one that was not
 	// full to close its logins: what falls due meanwhile goes together. 10 ms; below
 	// 0: not at all.
-	Gather   time.Duration
-	Hold     time.Duration // of a claim that nobody prolongs; 5 s
-	MaxRest  time.Duration // between looks at the index; 250 ms
+	Gather  time.Duration
+	Hold    time.Duration // of a claim that nobody prolongs; 5 s
+	MaxRest time.Duration // between looks at the index; 250 ms
 	// The delay between the probes of a target that is down grows with the time that
 	// it was down, so that its return is noticed in proportion to that.
 	MinProbe time.Duration // the shortest; 250 ms
