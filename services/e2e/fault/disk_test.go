@@ -14,8 +14,9 @@ import (
 // disk is a file system of its own.
 type disk struct{ dir, ballast string }
 
-// diskSize is that of a small disk, beyond what is on it already.
-const diskSize = 4 << 20
+// diskSize is that of a small disk, beyond what is on it already: with room for
+// all that a fast machine leaves behind while it is full.
+const diskSize = 256 << 20
 
 // smallDisk puts the files of a folder, which nobody uses, on a disk with little
 // room.
