@@ -86,8 +86,8 @@ func (r *Recovery) foldLedger(ctx context.Context, common event.Position, k *kno
 }
 
 // foldEntry takes an entry in. A lease that began and ended since, and that the
-// store never knew, is forgotten but for eight bytes: what is kept grows with what lives, not with
-// what happened.
+// store never knew, is forgotten but for a hash: what is kept grows with what
+// lives, not with what happened.
 func (r *Recovery) foldEntry(ctx context.Context, e event.Event, k *knowledge) error {
 	k.learn(e)
 	if !k.passed(e) {

@@ -136,20 +136,28 @@ func TestStreamAgainstTheLedger(t *testing.T) {
 	}
 }
 
-// What began since is on record, its end is in the stream alone: it is revoked
-// once more, so that the record has its end.
-func TestEndInTheStreamAlone(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+// endedInTheStream is a lease that began after a copy was made, on record, and
+// whose end only the stream has.
+func endedInTheStream(t *testing.T) (w *world, copied int, id lease.ID) {
+	t.Helper()
+	w = newWorld(t)
 	w.mount()
 	w.connection("here")
 	w.append(true)
-	copied := len(w.acts)
-	id := w.active("a", "here")
+	copied = len(w.acts)
+	id = w.active("a", "here")
 	w.append(true)
 	w.end(id, true)
 	w.number()
 	w.publish()
+	return w, copied, id
+}
+
+// What began since is on record, its end is in the stream alone: it is revoked
+// once more, so that the record has its end.
+func TestEndInTheStreamAlone(t *testing.T) {
+	t.Parallel()
+	w, copied, id := endedInTheStream(t)
 	w.restore(copied)
 	w.settle(w.auditor(w.fake, recovery.Config{}))
 	if l := w.lease(id); l.State != lease.Revoking {
@@ -161,16 +169,7 @@ func TestEndInTheStreamAlone(t *testing.T) {
 // another by then: it has ended.
 func TestEndInTheStreamTwice(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.mount()
-	w.connection("here")
-	w.append(true)
-	copied := len(w.acts)
-	id := w.active("a", "here")
-	w.append(true)
-	w.end(id, true)
-	w.number()
-	w.publish()
+	w, copied, id := endedInTheStream(t)
 	older, clock := w.copied(copied)
 	w.restore(copied)
 	w.settle(w.auditor(w.fake, recovery.Config{}))

@@ -8,7 +8,8 @@
 // flight lasts, however long that is, and lapses within Config.Hold when the
 // process dies (C7); a target that did not answer is probed with one lease at a
 // time, with growing delay up to a minute (a sixteenth of the time that it was
-// down), and its first success wakes its whole backlog (C8); a flight that breaks down puts its leases back.
+// down), and its first success wakes its whole backlog (C8); a flight that breaks
+// down puts its leases back.
 package claim
 
 import (

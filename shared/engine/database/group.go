@@ -54,8 +54,9 @@ type group struct {
 	// Made is when it was seen first with all its grants, Refreshed when last;
 	// both by the store's clock.
 	Made time.Time `json:"made,omitzero"`
-	// Until, by the store's clock, is when a making that was begun has happened or
-	// never will; zero: none is under way. The entry stays until then (B1).
+	// Until, by the store's clock, is when each making that was begun, by whomever,
+	// has happened or never will. The entry stays until then (B1): that one has
+	// succeeded says nothing of another.
 	Until     time.Time    `json:"until,omitzero"`
 	Refreshed time.Time    `json:"refreshed,omitzero"`
 	Failure   groupFailure `json:"failure,omitzero"`

@@ -54,10 +54,12 @@ func acts() []act {
 		}, func(victim *sharing) { _, _ = victim.tried() }, 8, 6},
 		{"the drop", func(s *sharing) {
 			s.shared("readonly", grantTables)
+			s.over()
 			s.must(engine.Delete, "roles/readonly", nil)
 		}, func(victim *sharing) { _, _ = victim.tried() }, 8, 10},
 		{"the drop with its connection", func(s *sharing) {
 			s.shared("readonly", grantTables)
+			s.over()
 			s.must(engine.Delete, "config/db", nil)
 		}, func(victim *sharing) { _, _ = victim.tried() }, 8, 10},
 	}
@@ -84,7 +86,7 @@ func (s *sharing) settles(when string) {
 	var last error
 	for end := time.Now().Add(soon); ; time.Sleep(10 * time.Millisecond) {
 		done, err := s.tried()
-		if err == nil && done == 0 && !s.making() {
+		if err == nil && done == 0 && !s.dropping() {
 			break
 		}
 		if last = err; time.Now().After(end) {
@@ -96,10 +98,10 @@ func (s *sharing) settles(when string) {
 	}
 }
 
-// making reports whether a group that nobody needs waits for a making of it, of
-// which nobody knows whether it still happens (B1).
-func (s *sharing) making() bool {
-	return slices.ContainsFunc(s.onRecord(), func(g *storedGroup) bool { return g.entry.Withdrawn && time.Now().Before(g.Until) })
+// dropping reports whether there is a group that nobody needs: it may have to wait
+// for a making, of which nobody knows whether it still happens (B1).
+func (s *sharing) dropping() bool {
+	return slices.ContainsFunc(s.onRecord(), func(g *storedGroup) bool { return g.entry.Withdrawn })
 }
 
 // ends brings the world to its end and looks that nothing is left of any group,
@@ -117,6 +119,7 @@ func (s *sharing) ends(when string) {
 		s.tb.Fatalf("%s: %d groups on record", when, len(record))
 	}
 	s.mustWork(i, `SELECT * FROM items`)
+	s.over()
 	s.must(engine.Delete, "roles/readonly", nil)
 	s.remove(i.Lease)
 	s.settles(when)
@@ -194,6 +197,16 @@ func TestGroupCutAtEachMessage(t *testing.T) {
 	}
 }
 
+// await waits until something is true.
+func await(tb testing.TB, what string, done func() bool) {
+	tb.Helper()
+	for end := time.Now().Add(soon); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			tb.Fatalf("%s: not within %v", what, soon)
+		}
+	}
+}
+
 // B1: a making that its target holds up while nobody needs the group any more
 // comes before the end of the entry, or never.
 func TestGroupThatIsMadeLate(t *testing.T) {
@@ -238,4 +251,33 @@ func TestGroupThatIsMadeLate(t *testing.T) {
 		}
 		survivor.wantGroups(when, 0)
 	}
+}
+
+// B1: that one process has made a group ends nothing for another, whose making is
+// still on its way when the role is deleted.
+func TestGroupThatIsMadeByTwo(t *testing.T) {
+	t.Parallel()
+	s := newSharing(t, testkit.SharedPostgres(t).CreateAdmin(t, testkit.CreateRoleAdmin))
+	survivor := s.process(s.fake)
+	through := newProxy(t, fmt.Sprintf("%s:%d", s.admin.Cluster().Host(), s.admin.Cluster().Port()))
+	through.hold, through.holds = make(chan struct{}), "the time for the group role"
+	release := sync.OnceFunc(func() { close(through.hold) })
+	var victim sync.WaitGroup
+	defer victim.Wait()
+	defer release()
+	victim.Go(func() {
+		role := roleOf("db", "creation_statements", creation+grantTables, "shared_grants", "true")
+		_, _ = s.process(&elsewhere{s.fake, s.proxy.addr(), through.addr()}).ask(engine.Write, "roles/readonly", role)
+	})
+	await(t, "a making is kept back", through.held.Load)
+	survivor.shared("readonly", grantTables)
+	if n := len(survivor.roles()); n != 1 {
+		t.Fatalf("%d groups were made beside it", n)
+	}
+	survivor.must(engine.Delete, "roles/readonly", nil)
+	survivor.settles("afterwards")
+	through.answered.Store(false)
+	release()
+	await(t, "the target has answered it", through.answered.Load)
+	survivor.wantGroups("afterwards", 0)
 }

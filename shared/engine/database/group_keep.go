@@ -87,12 +87,8 @@ func (e *Engine) keepGroup(ctx context.Context, o *opened, g *storedGroup, by le
 	case !again && !g.Made.IsZero():
 		return g, nil
 	}
-	var until time.Time
-	err = o.KeepGroup(ctx, g.kept(), func(ctx context.Context) (within time.Duration, err error) {
-		until, within, err = e.announceGroup(ctx, g.entry.ID, by)
-		return within, err
-	})
-	if err != nil {
+	announce := func(ctx context.Context) (time.Duration, error) { return e.announceGroup(ctx, g.entry.ID, by) }
+	if err := o.KeepGroup(ctx, g.kept(), announce); err != nil {
 		return nil, err
 	}
 	now, err := e.storeNow(ctx)
@@ -108,17 +104,14 @@ func (e *Engine) keepGroup(ctx context.Context, o *opened, g *storedGroup, by le
 			g.Made, kind = now, event.GroupMade
 		}
 		g.Refreshed, g.Failure = now, groupFailure{}
-		if g.Until.Equal(until) { // else somebody else's is under way
-			g.Until = time.Time{}
-		}
 		return g.told(kind, by, reason), nil
 	})
 }
 
 // announceGroup commits that a group is about to be made, before it is: who drops
-// it waits for that (B1). within counts from the call.
-func (e *Engine) announceGroup(ctx context.Context, id string, by lease.Actor) (until time.Time, within time.Duration, err error) {
-	g, err := e.editGroup(ctx, id, func(g *storedGroup) (*event.Event, error) {
+// it waits for that (B1). It returns for how long from the call on it may be.
+func (e *Engine) announceGroup(ctx context.Context, id string, by lease.Actor) (time.Duration, error) {
+	_, err := e.editGroup(ctx, id, func(g *storedGroup) (*event.Event, error) {
 		if g.entry.Withdrawn {
 			return nil, errNoGroup
 		}
@@ -126,17 +119,14 @@ func (e *Engine) announceGroup(ctx context.Context, id string, by lease.Actor) (
 		if err != nil {
 			return nil, err
 		}
-		if within = e.cfg.Making; now.Add(within).After(g.Until) {
-			g.Until = now.Add(within)
+		if until := now.Add(e.cfg.Making); until.After(g.Until) {
+			g.Until = until
 		}
 		ev := changed(by, g.Mount, "roles/"+g.Role, engine.Write, "group role "+g.Name+" is being made", nil)
 		return &ev, nil
 	})
-	if err != nil {
-		return time.Time{}, 0, err
-	}
-	const slack = 10 // a commit that passed the fence is seen a little later
-	return g.Until, within - within/slack, nil
+	const slack = 10 // clocks may be set a little meanwhile
+	return e.cfg.Making - e.cfg.Making/slack, err
 }
 
 // writeGroup makes or refreshes the group of a role that was written. What fails

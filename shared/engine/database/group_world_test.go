@@ -78,9 +78,10 @@ func (s *sharing) process(of Store) *sharing {
 }
 
 // upkeep does what the revoker does, once, and returns how many groups were made,
-// refreshed or dropped.
+// refreshed or dropped, as if the time of all makings were over.
 func (s *sharing) upkeep() (done int, err error) {
 	s.tb.Helper()
+	s.over()
 	k := s.GroupRoles()
 	now, err := s.fake.Now(s.tb.Context())
 	if err != nil {
@@ -215,10 +216,22 @@ func (s *sharing) wantGroups(when string, n int) {
 // age makes the last refresh of all groups older.
 func (s *sharing) age(by time.Duration) {
 	s.tb.Helper()
+	s.alter(func(g *storedGroup) { g.Refreshed = g.Refreshed.Add(-by) })
+}
+
+// over is as if the time of all makings were over.
+func (s *sharing) over() {
+	s.tb.Helper()
+	s.alter(func(g *storedGroup) { g.Until = time.Time{} })
+}
+
+// alter changes the entries of all groups.
+func (s *sharing) alter(change func(*storedGroup)) {
+	s.tb.Helper()
 	for _, g := range s.onRecord() {
 		_, err := s.editGroup(s.tb.Context(), g.entry.ID, func(g *storedGroup) (*event.Event, error) {
-			g.Refreshed = g.Refreshed.Add(-by)
-			return g.told(event.ConfigChanged, system(), "made older by a test"), nil
+			change(g)
+			return g.told(event.ConfigChanged, system(), "changed by a test"), nil
 		})
 		if err != nil {
 			s.tb.Fatal(err)

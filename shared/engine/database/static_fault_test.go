@@ -314,11 +314,7 @@ func TestStaticRotationThatArrivesLateIsRefused(t *testing.T) {
 	}
 	through.answered.Store(false)
 	release()
-	for end := time.Now().Add(soon); !through.answered.Load(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the server did not get what was kept back")
-		}
-	}
+	await(t, "the server answers what was kept back", through.answered.Load)
 	if k.takes(pending.Reveal()) || !k.takes(before) {
 		t.Error("a change arrived after its end")
 	}

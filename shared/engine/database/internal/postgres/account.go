@@ -123,15 +123,11 @@ func (t *Target) ChangePassword(ctx context.Context, n NewPassword) error {
 	// B4: a role's own statements leave nothing behind in the session.
 	alone := script.Len() > 0
 	err = t.static.use(ctx, n.Until.Sub(t.clk.Now()), func(ctx context.Context, l *link) error {
-		_, now, err := t.sample(ctx, l)
+		last, left, err := t.fence(ctx, l, "the end of the rotation", n.Until)
 		if err != nil {
 			return err
 		}
-		// In this order: a pause in between makes the end come earlier.
-		left := n.Until.Sub(t.clk.Now())
-		tx := transaction{advisory: script.Conflicting(), alone: alone, last: func([]int) []string {
-			return []string{notAfter("the end of the rotation", now.Add(left))}
-		}}
+		tx := transaction{advisory: script.Conflicting(), alone: alone, last: last}
 		err = t.step(ctx, l, tx, left, u)
 		if alone && !lost(err) {
 			if _, resetting := l.run(ctx, "DISCARD ALL"); resetting != nil {

@@ -175,6 +175,19 @@ func notAfter(what string, deadline time.Time) string {
 		`ELSE (` + literal(what+" passed at ") + ` || pg_catalog.clock_timestamp()::pg_catalog.text)::pg_catalog.int4 END`
 }
 
+// fence ends a transaction that a time has passed, which is of the local clock:
+// the target's own decides (B1). left is until then.
+func (t *Target) fence(ctx context.Context, l *link, what string, until time.Time) (last func([]int) []string, left time.Duration, err error) {
+	_, now, err := t.sample(ctx, l)
+	if err != nil {
+		return nil, 0, err
+	}
+	// In this order: a pause in between makes the end come earlier.
+	left = until.Sub(t.clk.Now())
+	text := notAfter(what, now.Add(left))
+	return func([]int) []string { return []string{text} }, left, nil
+}
+
 // confirmMade reads back what was created: only what was seen is reported (A8).
 func (t *Target) confirmMade(ctx context.Context, l *link, jobs []*job) error {
 	c, err := t.count(ctx, l, names(jobs), nil)

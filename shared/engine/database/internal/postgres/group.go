@@ -79,7 +79,12 @@ func (t *Target) KeepGroup(ctx context.Context, g Group, announce func(context.C
 			}
 			tx := transaction{advisory: true}
 			if len(u.before) > 0 {
-				if tx.last, err = t.fenced(ctx, l, announce); err != nil {
+				began := t.clk.Now()
+				within, err := announce(ctx)
+				if err != nil {
+					return err
+				}
+				if tx.last, _, err = t.fence(ctx, l, "the time for the group role", began.Add(within)); err != nil {
 					return err
 				}
 			}
@@ -94,22 +99,6 @@ func (t *Target) KeepGroup(ctx context.Context, g Group, announce func(context.C
 		}
 		t.pause(ctx, jitter(pass))
 	}
-}
-
-// fenced announces a making, and is what ends its transaction once the time for
-// it has passed.
-func (t *Target) fenced(ctx context.Context, l *link, announce func(context.Context) (time.Duration, error)) (func([]int) []string, error) {
-	began := t.clk.Now()
-	within, err := announce(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, now, err := t.sample(ctx, l)
-	if err != nil {
-		return nil, err
-	}
-	end := now.Add(within - t.clk.Now().Sub(began)) // a pause in between makes it come earlier
-	return func([]int) []string { return []string{notAfter("the time for the group role", end)} }, nil
 }
 
 // Lacks reports whether something failed because there is no role of a name.
@@ -135,16 +124,18 @@ const populatedSQL = `EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_c
 
 // DropGroup takes a group role away by the safe default (C5), in each database
 // where the catalogue names it, and proves its absence on the recorded system
-// (C6). It may be done again. Conflict says that accounts are still members.
-// Of the plan, that of a stray of the connection, it takes what becomes of objects
-// that somebody made in the group's name.
+// (C6); a making that has not ended is waited for. It may be done again. Conflict
+// says that accounts are still members. Of the plan, that of a stray of the
+// connection, it takes what becomes of objects that somebody made in the group's
+// name.
 func (t *Target) DropGroup(ctx context.Context, name string, p Plan) error {
 	ctx, cancel := context.WithTimeout(ctx, t.settings.Limits.Call)
 	defer cancel()
-	populated := false
+	there, populated := false, false
 	err := t.look(ctx, func(ctx context.Context, l *link) error {
 		got, err := l.query(ctx, `SELECT `+populatedSQL+`::pg_catalog.text FROM pg_catalog.pg_roles r WHERE r.rolname = `+literal(name))
-		populated = err == nil && len(got) == 1 && got[0][0] == "true"
+		there = err == nil && len(got) == 1
+		populated = there && got[0][0] == "true"
 		return err
 	})
 	switch {
@@ -152,6 +143,11 @@ func (t *Target) DropGroup(ctx context.Context, name string, p Plan) error {
 		return err
 	case populated:
 		return &engine.Error{Kind: engine.Conflict, Message: "accounts are still members of the group role"}
+	case !there:
+		// B1: DROP … IF EXISTS would not see a making that has not ended.
+		if err := t.wait(ctx, name); err != nil && !taken(err) {
+			return t.person(err)
+		}
 	}
 	j := &job{lease: &lease.Lease{Account: name}, name: name, plan: &compiled{Plan: p}, err: errStays}
 	rooms := &rooms{target: t, lanes: map[string]*lane{}}

@@ -155,6 +155,41 @@ func TestGroupIsNotMadeLate(t *testing.T) {
 	})
 }
 
+// B1: DROP ROLE IF EXISTS does not see a group whose making has not ended.
+func TestDropWaitsForAnOpenMaking(t *testing.T) {
+	t.Parallel()
+	for _, commits := range []bool{true, false} {
+		t.Run(map[bool]string{true: "commits", false: "does not"}[commits], func(t *testing.T) {
+			t.Parallel()
+			eachAdmin(t, func(w *world) {
+				t := w.t
+				g, _ := sharing(grantAll)
+				maker := w.admin.Connect(t)
+				run(t, maker, `BEGIN`)
+				run(t, maker, `CREATE ROLE "`+g.Name+`" NOLOGIN`)
+				result := make(chan error, 1)
+				go func() { result <- w.DropGroup(context.Background(), g.Name, postgres.Plan{}) }()
+				watcher := w.super()
+				eventually(t, "the drop waits", func() bool {
+					return value[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_stat_activity
+ WHERE usename = $1 AND wait_event_type = 'Lock' AND query LIKE '%' || $2 || '%')`, w.admin.User, g.Name)
+				})
+				if commits {
+					run(t, maker, `COMMIT`)
+				} else {
+					run(t, maker, `ROLLBACK`)
+				}
+				if err := <-result; err != nil {
+					t.Fatal(err)
+				}
+				if w.exists(g.Name) {
+					t.Fatal("the group is there")
+				}
+			})
+		})
+	}
+}
+
 // Any number may keep a group at once, on targets of several processes.
 func TestGroupIsKeptBySeveral(t *testing.T) {
 	t.Parallel()
