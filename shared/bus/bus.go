@@ -2,11 +2,15 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 
 	"github.com/curfew-project/curfew/shared/event"
 )
+
+// ErrNoStream says that the broker has no stream: the next publication makes it.
+var ErrNoStream = errors.New("the broker has no stream")
 
 // Publisher sends numbered events.
 type Publisher interface {
@@ -34,6 +38,10 @@ type Stream interface {
 	// first on. An error is yielded once and ends it: what was to come is not
 	// known. No stream is no events.
 	Replay(ctx context.Context, since time.Time) iter.Seq2[event.Event, error]
+	// Tail is the position of the last event that the broker has; zero where it
+	// has none, as when all have aged out, and where it may not say.
+	// [ErrNoStream]: it has no stream.
+	Tail(ctx context.Context) (event.Position, error)
 }
 
 // Consumer reads the stream. It is for one goroutine.

@@ -30,6 +30,9 @@ func (Nop) Replay(context.Context, time.Time) iter.Seq2[event.Event, error] {
 	return func(func(event.Event, error) bool) {}
 }
 
+// Tail implements [Stream].
+func (Nop) Tail(context.Context) (event.Position, error) { return event.Position{}, nil }
+
 type nopConsumer struct{}
 
 // Fetch waits: the stream is empty for ever.

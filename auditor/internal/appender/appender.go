@@ -62,6 +62,9 @@ type Config struct {
 	// Pause is how long it pauses at most after it has appended, so that under
 	// load fewer and larger pieces are made durable; 100 ms.
 	Pause time.Duration
+	// Tail is how long the end of the stream is asked for, once after each start of
+	// the store's server; 2 s.
+	Tail time.Duration
 }
 
 // patience is how much longer than Config.Wait the stream may take to answer:
@@ -92,6 +95,9 @@ type Appender struct {
 	head        event.Position   // the store's, when it was asked
 	looked      time.Time        // when that was
 	started     store.Suspension // that the next comparison ends; the zero value: none
+	asked       time.Time        // when the stream first did not say its end for that comparison
+	beyond      event.Position   // end of the stream that was found beyond the store's head
+	recovered   event.Position   // end of the stream after a recovery for it: it has no more to give
 	known       event.Position   // latest event heard of, from whomever
 }
 
@@ -106,6 +112,7 @@ func New(
 	cfg.Confirm = cmp.Or(cfg.Confirm, 200*time.Millisecond)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	cfg.Pause = cmp.Or(cfg.Pause, 100*time.Millisecond)
+	cfg.Tail = cmp.Or(cfg.Tail, 2*time.Second)
 	return &Appender{
 		ledger: l, stream: s, store: o, recovery: r, clock: c, log: log, cfg: cfg, appended: appended,
 		pace: step.Pace{Factor: 4, Most: cfg.Pause},
@@ -124,7 +131,7 @@ func (a *Appender) Do(ctx context.Context) (time.Duration, error) {
 	rest, err := a.round(ctx)
 	if err != nil {
 		a.placed = false // what failed may have been done
-		return a.cfg.Wait, a.recovered(ctx, err)
+		return a.cfg.Wait, a.recover(ctx, err)
 	}
 	return rest, nil
 }
@@ -139,7 +146,7 @@ func (a *Appender) Settle(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if err := a.recovered(ctx, err); err != nil {
+	if err := a.recover(ctx, err); err != nil {
 		return err
 	}
 	// A recovery does not end the suspension by a start of the store's server: a
@@ -148,12 +155,16 @@ func (a *Appender) Settle(ctx context.Context) error {
 	return a.place(ctx)
 }
 
-// recovered recovers the store where err is that it has to be; other errors are
+// recover recovers the store where err is that it has to be; other errors are
 // returned as they are.
-func (a *Appender) recovered(ctx context.Context, err error) error {
+func (a *Appender) recover(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, ErrRewound):
-		return a.recovery.Recover(ctx, err)
+		err = a.recovery.Recover(ctx, err)
+		if err == nil {
+			a.recovered = a.beyond
+		}
+		return err
 	case errors.Is(err, errSuspended):
 		return a.recovery.Recover(ctx, nil)
 	}

@@ -870,6 +870,100 @@ func TestLeaves(t *testing.T) {
 	w.confirmedIs(15)
 }
 
+// A7: store and ledger that agree may both be older than the stream, which is
+// found out where the store's server was started.
+func TestStreamHasMore(t *testing.T) {
+	t.Parallel()
+	suspended := func(w *world) bool {
+		_, suspended, err := w.fake.Suspension(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return suspended
+	}
+	started := func(w *world) *appender.Appender {
+		w.stream.push(w.make(10))
+		do(t, w.appender())
+		w.fake.ServerStarted()
+		return w.restart()
+	}
+	t.Run("it has", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.stream.tail = event.Position{Epoch: 1, Number: 11}
+		a := started(w)
+		wants(t, a, appender.ErrRewound)
+		wants(t, a, appender.ErrRewound) // it was not recovered
+		if !suspended(w) {
+			t.Error("it was taken for compared")
+		}
+		w.healer = healer{heal: func() error { return nil }} // nothing was lost
+		if err := a.Settle(t.Context()); err != nil || suspended(w) || len(w.healer.found) != 1 {
+			t.Errorf("%v, suspended: %v, to be healed: %v", err, suspended(w), w.healer.found)
+		}
+	})
+	t.Run("it has not", func(t *testing.T) {
+		t.Parallel()
+		for _, tail := range []event.Position{{}, {Epoch: 1, Number: 3}, {Epoch: 1, Number: 10}} {
+			w := newWorld(t)
+			w.stream.tail = tail
+			do(t, started(w))
+			if suspended(w) || len(w.healer.found) > 0 {
+				t.Errorf("%s: suspended: %v, to be healed: %v", tail, suspended(w), w.healer.found)
+			}
+		}
+	})
+	t.Run("there is none", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.stream.gone = bus.ErrNoStream
+		do(t, started(w))
+		if suspended(w) {
+			t.Error("it was not compared")
+		}
+	})
+	t.Run("nothing is on record", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.stream.tail = event.Position{Epoch: 1, Number: 11}
+		w.fake.ServerStarted()
+		do(t, w.appender())
+		if suspended(w) || len(w.healer.found) > 0 {
+			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		}
+	})
+	t.Run("it does not say", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.stream.gone = errAway
+		a := started(w)
+		wants(t, a, errAway)
+		w.clock.Advance(time.Second)
+		wants(t, a, errAway)
+		if !suspended(w) {
+			t.Error("it was not asked for long enough")
+		}
+		w.clock.Advance(time.Second)
+		do(t, a)
+		if suspended(w) || len(w.healer.found) > 0 {
+			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		}
+	})
+	t.Run("the store does not say", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.stream.tail = event.Position{Epoch: 1, Number: 10}
+		a := started(w)
+		w.store.Break(storetest.Fault{Method: "Head", Nth: 2})
+		wants(t, a, storetest.ErrInjected)
+		w.store.Break()
+		do(t, a)
+		if suspended(w) {
+			t.Error("it was compared and is suspended")
+		}
+	})
+}
+
 // A7: a store whose server was started is told that it was compared once it was,
 // at a start and while the appender runs; not, where it is an older one.
 func TestServerStarted(t *testing.T) {

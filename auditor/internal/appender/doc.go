@@ -23,7 +23,10 @@
 //     is done at once, and goes on in another epoch.
 //
 //   - A store whose server was started is told once it was compared: until then
-//     it is suspended (A7, store.Suspension.Started).
+//     it is suspended (A7, store.Suspension.Started). It was not only compared
+//     with the ledger: both may be copies of one moment, and the stream is asked
+//     whether its last event is beyond them. So who can publish to the broker can
+//     make a start recover a store that has lost nothing.
 //
 // Comparing one event is enough: two histories that part somewhere differ in
 // every event after that place, so they agree on all before an event that they

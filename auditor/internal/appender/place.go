@@ -3,9 +3,12 @@ package appender
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/publish"
 	"github.com/curfew-project/curfew/shared/store"
@@ -44,10 +47,13 @@ func (a *Appender) place(ctx context.Context) error {
 }
 
 // agreed tells a store whose server was started that it has what the ledger has,
-// after that was found by [Appender.read].
+// after that was found by [Appender.read], and what the stream has.
 func (a *Appender) agreed(ctx context.Context) error {
 	if a.started.Started.IsZero() {
 		return nil
+	}
+	if err := a.streamed(ctx); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
@@ -56,7 +62,47 @@ func (a *Appender) agreed(ctx context.Context) error {
 	}
 	a.log.Info().Time("started", a.started.Started).Stringer("ledger", a.last).
 		Msg("the store's server was started: its data agrees with the ledger")
-	a.started = store.Suspension{}
+	a.started, a.asked = store.Suspension{}, time.Time{}
+	return nil
+}
+
+// streamed makes sure that the stream has nothing beyond the store's head, which
+// had every number before the stream did. Store and ledger may agree and both be
+// older: copies of one moment, or one of the ledger's last moments, which no
+// process lived to see. A stream that does not answer proves nothing, and is not
+// waited for any longer than Config.Tail (promise 6).
+func (a *Appender) streamed(ctx context.Context) error {
+	if a.last.Number == 0 {
+		return nil // nothing is on record: the stream may be another installation's
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	bounded, stop := context.WithTimeout(ctx, a.cfg.Tail)
+	tail, err := a.stream.Tail(bounded)
+	stop()
+	switch {
+	case errors.Is(err, bus.ErrNoStream), err == nil && tail == a.recovered:
+		return nil
+	case err != nil:
+		now := a.clock.Now()
+		if a.asked.IsZero() {
+			a.asked = now
+		}
+		if now.Sub(a.asked) < a.cfg.Tail { // it may be starting, too
+			return fmt.Errorf("compare the stream with the store: %w", err)
+		}
+		a.log.Warn().Err(err).Msg("the stream does not say where it ends: whether it has more than store and ledger is not known")
+		return nil
+	}
+	// In this order: an event has its number in the store before it is published.
+	head, err := a.store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read the head: %w", err)
+	}
+	if head.Before(tail) {
+		a.beyond = tail
+		return fmt.Errorf("%w: its last event is %s, the stream has %s (A7)", ErrRewound, head, tail)
+	}
 	return nil
 }
 

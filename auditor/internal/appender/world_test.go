@@ -33,6 +33,8 @@ type stream struct {
 	fetched int // events
 	acked   int // events, of those fetched
 	opened  int
+	tail    event.Position // the last that it has
+	gone    error          // why it does not say so
 }
 
 func newStream() *stream { return &stream{heads: make(chan event.Position, 1)} }
@@ -52,6 +54,8 @@ func (s *stream) Heads(context.Context) (<-chan event.Position, error) { return 
 func (s *stream) Replay(context.Context, time.Time) iter.Seq2[event.Event, error] {
 	return func(func(event.Event, error) bool) {}
 }
+
+func (s *stream) Tail(context.Context) (event.Position, error) { return s.tail, s.gone }
 
 func (s *stream) Fetch(context.Context, int, time.Duration) ([]event.Event, error) {
 	s.mu.Lock()

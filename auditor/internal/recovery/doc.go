@@ -57,9 +57,9 @@
 //	                         renewals count no more; revocations have to be made
 //	                         again, as the report says where the store knows that
 //	                         commits are missing
-//	what the stream alone    where store and ledger agree there is no recovery: a
-//	has, and nothing else    copy of the ledger's last moments, put back after all
-//	tells of a loss          processes had died together
+//	what the stream alone    where it did not say within appender.Config.Tail, at a
+//	has, if store and        start of the store's server, where it ends
+//	ledger agree
 //	the term of an intent    records made before intents said it: the intent is
 //	                         rolled back after the grace of a creation
 //
@@ -87,8 +87,8 @@
 //	                         A single entry that is no event is a loss
 //	stream away, or slower   recovered without the rest of it; the report says
 //	than Config.Stream       so, and an epoch begins in any case
-//	a copy of store and      not seen here: they agree. The marks in the targets
-//	ledger together          show it (B3)
+//	a copy of store, ledger  not seen here: they agree. The marks in the targets
+//	and stream together      show it (B3)
 //
 // # Who calls
 //

@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -228,5 +229,40 @@ func TestUnreadableEntries(t *testing.T) {
 		if named != (n == 31) {
 			t.Errorf("entry %d: lost %q", n, lost(r[0]))
 		}
+	}
+}
+
+// Copies of store and ledger of one moment agree: only the stream knows what came
+// after it, and is asked where the store's server was started.
+func TestStreamAloneHasMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	ended := w.active("ended", "here")
+	w.append(true)
+	copied, record := len(w.acts), maps.Clone(w.ledger)
+	w.end(ended, true)
+	began := w.active("began", "here")
+	w.append(true)
+	w.publish()
+	w.restore(copied)
+	w.ledger = record
+	w.fake.ServerStarted()
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if l := w.lease(began); l.State != lease.Active {
+		t.Errorf("what began since is %q", l.State)
+	}
+	if l := w.lease(ended); l.State != lease.Revoking {
+		t.Errorf("what ended since is %q", l.State)
+	}
+	if r := w.reports(); len(r) != 1 || len(w.doubts()) != 1 {
+		t.Errorf("reports %+v, doubts %q", r, w.doubts())
+	}
+	// It is found once: the new epoch is beyond what the stream has.
+	w.fake.ServerStarted()
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if r := w.reports(); len(r) != 1 {
+		t.Errorf("reports %+v", r)
 	}
 }

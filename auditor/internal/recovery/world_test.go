@@ -93,6 +93,23 @@ func (s *stream) Replay(ctx context.Context, _ time.Time) iter.Seq2[event.Event,
 	}
 }
 
+func (s *stream) Tail(context.Context) (last event.Position, err error) {
+	for _, e := range s.events {
+		if last.Before(e.Position) {
+			last = e.Position
+		}
+	}
+	return last, s.err
+}
+
+// ending is a stream of which only its end is known.
+type ending struct {
+	bus.Nop
+	stream *stream
+}
+
+func (e ending) Tail(ctx context.Context) (event.Position, error) { return e.stream.Tail(ctx) }
+
 type fataler interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -281,7 +298,7 @@ func (w *world) trim(upTo event.Position) {
 // auditor is an appender with its recovery, on a store that may break.
 func (w *world) auditor(s store.Store, cfg recovery.Config) *appender.Appender {
 	r := recovery.New(w.ledger, w.stream, s, zerolog.New(&w.log), cfg)
-	return appender.New(w.ledger, bus.Nop{}, s, r, w.clock, zerolog.Nop(), appender.Config{Wait: time.Nanosecond}, func(event.Position) {})
+	return appender.New(w.ledger, ending{stream: w.stream}, s, r, w.clock, zerolog.Nop(), appender.Config{Wait: time.Nanosecond}, func(event.Position) {})
 }
 
 // settle runs an auditor and a publisher until all is on record.

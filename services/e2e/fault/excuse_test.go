@@ -58,8 +58,10 @@ func unreached(distributed bool) map[string]string {
 		"only a role whose revocation statements the admin may run as a member alone: postgres' own tests": {
 			"shared/engine/database/internal/postgres.Target.own target.run",
 		},
-		"only a start of the store's server: appender.TestServerStarted, and the faults of the store here": {
+		"only a start of the store's server: appender.TestServerStarted and TestStreamHasMore, and the faults of the store here": {
 			"auditor/internal/appender.Appender.agreed store.Compared",
+			"auditor/internal/appender.Appender.streamed bus.Tail",
+			"auditor/internal/appender.Appender.streamed store.Head",
 		},
 		"only a secret id whose answer could not be written: approle.TestUndelivered": {
 			"issuer/internal/auth/approle.Method.takeBack store.Write",

@@ -9,6 +9,7 @@ import (
 
 	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/services/internal/unseal"
+	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/bus/jetstream"
 	"github.com/curfew-project/curfew/shared/engine/database"
 	"github.com/curfew-project/curfew/shared/fsck"
@@ -20,13 +21,13 @@ import (
 const tailWithin = 2 * time.Second
 
 // Tail asks for the end of the event stream, for fsck.
-func Tail(bus *jetstream.Bus) func(context.Context) *fsck.Tail {
+func Tail(stream *jetstream.Bus) func(context.Context) *fsck.Tail {
 	return func(ctx context.Context) *fsck.Tail {
 		ctx, cancel := context.WithTimeout(ctx, tailWithin)
 		defer cancel()
-		last, err := bus.Tail(ctx)
+		last, err := stream.Tail(ctx)
 		switch {
-		case errors.Is(err, jetstream.ErrNoStream):
+		case errors.Is(err, bus.ErrNoStream):
 			return &fsck.Tail{Gone: true}
 		case err != nil:
 			return &fsck.Tail{Error: err.Error()}

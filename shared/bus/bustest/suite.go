@@ -51,6 +51,7 @@ func Laws() []Law {
 		{"D4 the latest head arrives", heads},
 		{"A7 what is stored can be read from its beginning, to its end", replays},
 		{"A7 a stream that is empty or gone replays nothing", replaysNothing},
+		{"A7 the tail is the last event that is stored", tails},
 	}
 }
 
@@ -369,4 +370,32 @@ func replaysNothing(t T, s Subject) {
 	if got := replayed(t, s, time.Time{}); len(got) != 0 {
 		t.Errorf("a deleted stream replays %d events", len(got))
 	}
+}
+
+func tails(t T, s Subject) {
+	want := func(when string, last int64) {
+		t.Helper()
+		eventually(t, when, func(ctx context.Context) error {
+			switch at, err := s.Bus.Tail(ctx); {
+			case errors.Is(err, bus.ErrNoStream) && last == 0:
+			case err != nil:
+				return err
+			case at.Number != last:
+				return fmt.Errorf("the tail is %s, want number %d", at, last)
+			}
+			return nil
+		})
+	}
+	want("before the first event", 0)
+	publish(t, s, events(1, 3))
+	want("after three", 3)
+	publish(t, s, events(4, 100))
+	publish(t, s, events(50, 1)) // sent again: it is not stored
+	want("after a hundred more", 103)
+	if err := s.Delete(); err != nil {
+		t.Fatalf("delete the stream: %v", err)
+	}
+	want("after it was deleted", 0)
+	publish(t, s, events(104, 2))
+	want("after two more", 105)
 }

@@ -78,6 +78,7 @@
 //	          $JS.API.STREAM.UPDATE.CURFEW_EVENTS
 //	          $JS.API.STREAM.MSG.GET.CURFEW_EVENTS
 //	auditor   $JS.API.INFO  $JS.API.STREAM.INFO.CURFEW_EVENTS
+//	          $JS.API.STREAM.MSG.GET.CURFEW_EVENTS
 //	          $JS.API.CONSUMER.CREATE.CURFEW_EVENTS.>
 //	          $JS.API.CONSUMER.INFO.CURFEW_EVENTS.*
 //	          $JS.API.CONSUMER.MSG.NEXT.CURFEW_EVENTS.*
@@ -87,7 +88,7 @@
 //	revoker   both
 //
 // Where operators make the stream themselves, CREATE and UPDATE may be left out;
-// MSG.GET is for fsck, which else does not see where the stream ends.
+// without MSG.GET neither fsck nor a start sees where the stream ends.
 // [PublisherMayPublish] and [ConsumerMayPublish] are the same lists.
 //
 // # Figures

@@ -2,6 +2,9 @@ package jetstream
 
 import "github.com/curfew-project/curfew/shared/event"
 
+// lastEvent is asked for the last event of the stream.
+const lastEvent = "$JS.API.STREAM.MSG.GET." + StreamName
+
 // PublisherMayPublish lists the subjects to which the user of a program that
 // publishes must be allowed to publish: issuers and revokers.
 func PublisherMayPublish() []string {
@@ -9,7 +12,7 @@ func PublisherMayPublish() []string {
 		event.SubjectPrefix + ".>", headSubject,
 		"$JS.API.INFO", "$JS.API.STREAM.INFO." + StreamName,
 		"$JS.API.STREAM.CREATE." + StreamName, "$JS.API.STREAM.UPDATE." + StreamName,
-		"$JS.API.STREAM.MSG.GET." + StreamName, // curfew fsck; without it the stream's end is not compared
+		lastEvent, // curfew fsck; without it the stream's end is not compared
 	}
 }
 
@@ -18,6 +21,7 @@ func PublisherMayPublish() []string {
 func ConsumerMayPublish() []string {
 	return []string{
 		"$JS.API.INFO", "$JS.API.STREAM.INFO." + StreamName,
+		lastEvent, // without it an auditor does not see that the stream has more than store and ledger (A7)
 		"$JS.API.CONSUMER.CREATE." + StreamName + ".>", "$JS.API.CONSUMER.INFO." + StreamName + ".*",
 		"$JS.API.CONSUMER.MSG.NEXT." + StreamName + ".*", "$JS.API.CONSUMER.RESET." + StreamName + ".*",
 		"$JS.API.CONSUMER.DELETE." + StreamName + ".*", "$JS.ACK." + StreamName + ".>",

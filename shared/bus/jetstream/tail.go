@@ -7,20 +7,18 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/event"
 )
 
-// ErrNoStream says that the broker has no stream: the next publication makes it.
-var ErrNoStream = errors.New("the broker has no stream")
-
-// Tail is the position of the last event in the stream; zero where it has none,
-// as when all have aged out, and where this user may not read it.
+// Tail implements [bus.Stream]: zero, too, where this user may not read it, and
+// where what is last is another installation's.
 func (b *Bus) Tail(ctx context.Context) (event.Position, error) {
 	var last event.Position
 	err := b.ask(ctx, "STREAM.INFO."+StreamName, func(ctx context.Context) error {
 		s, err := b.js.Stream(ctx, StreamName)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return ErrNoStream
+			return bus.ErrNoStream
 		}
 		if err != nil {
 			return err
