@@ -14,7 +14,9 @@ import (
 
 	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/services/internal/listener"
+	"github.com/curfew-project/curfew/services/internal/memory"
 	"github.com/curfew-project/curfew/services/internal/version"
+	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/expiry/redis"
 	"github.com/curfew-project/curfew/shared/step"
 )
@@ -35,6 +37,7 @@ func Main(p config.Program, about string, role Role) int {
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	hangups, end := Hangups()
 	defer end()
+	defer memory.Keep(clock.System{}, os.LookupEnv)()
 	return start(ctx, p, about, role, os.Args[1:], Streams{Stdout: os.Stdout, Stderr: os.Stderr, Lookup: os.LookupEnv, Hangups: hangups})
 }
 

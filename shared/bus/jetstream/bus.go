@@ -42,8 +42,8 @@ func (c *Config) defaults() {
 }
 
 func (c *Config) validate() error {
-	if c.MaxAge < 2*duplicates {
-		return fmt.Errorf("maximum age of the stream is %s, want at least %s", c.MaxAge, 2*duplicates)
+	if c.MaxAge < leastAge {
+		return fmt.Errorf("maximum age of the stream is %s, want at least %s", c.MaxAge, leastAge)
 	}
 	if c.MaxBytes < 1<<20 {
 		return fmt.Errorf("size of the stream is %d bytes, want at least 1 MiB", c.MaxBytes)

@@ -10,7 +10,7 @@
 //     connection breaks or a leader dies between two of them: each event says
 //     which sequence it follows, so that the server refuses those behind one
 //     that was lost. After a failure a single event shows where the stream ends.
-//   - Nats-Msg-Id is the event's id: what is sent again within two minutes is
+//   - Nats-Msg-Id is the event's id: what is sent again within 15 seconds is
 //     stored once. After a longer outage one batch may be stored twice;
 //     consumers go by number.
 //   - At most 1,024 publishes are outstanding. Publish fails at once while

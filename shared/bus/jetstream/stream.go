@@ -16,8 +16,12 @@ const (
 	// StreamName is the one stream.
 	StreamName = "CURFEW_EVENTS"
 	// duplicates is the window within which an event sent again is stored once.
-	// A longer one costs the server memory for each id.
-	duplicates = 2 * time.Minute
+	// The publisher sends again at once what was not acknowledged within 3 s, or as
+	// soon as another server leads, after some 10 s. Each id costs the server memory:
+	// in two minutes of a drain there are a million.
+	duplicates = 15 * time.Second
+	// leastAge is for consumers that were away for a moment.
+	leastAge = 4 * time.Minute
 )
 
 // fit returns what the stream's settings should be: those of cfg over what is

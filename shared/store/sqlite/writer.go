@@ -43,9 +43,10 @@ const (
 	// unitsPerCheckpoint bounds the write-ahead log: a unit writes some ten
 	// pages of 4 kB.
 	unitsPerCheckpoint = 512
-	// pageCache is what the writer keeps of the file, in kibibytes: the pages of all
-	// indexes of some ten thousand leases on the move.
-	pageCache = "cache_size(-32768)"
+	// pageCache is what the writer keeps of the file, in kibibytes: the pages of the
+	// indexes of some thousands of leases on the move. What it lacks is in the
+	// kernel's.
+	pageCache = "cache_size(-16384)"
 	// unitsPerCall keeps a caller with very many items from holding up others.
 	unitsPerCall = 256
 )

@@ -15,6 +15,7 @@ import (
 	"github.com/curfew-project/curfew/services/curfew/internal/server"
 	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/services/internal/listener"
+	"github.com/curfew-project/curfew/services/internal/memory"
 	"github.com/curfew-project/curfew/services/internal/unseal"
 	"github.com/curfew-project/curfew/services/internal/version"
 	"github.com/curfew-project/curfew/shared/clock"
@@ -80,6 +81,7 @@ func (f *serverFlags) run(ctx context.Context, streams cli.IO, lookup func(strin
 			return err
 		}
 	}
+	defer memory.Keep(clock.System{}, lookup)()
 	log := cfg.Log.Logger(streams.Stderr)
 	s, err := server.New(ctx, cfg, clock.System{}, log, hangups)
 	if err != nil {
