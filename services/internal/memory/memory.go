@@ -30,7 +30,7 @@ const (
 	// Floor is the least limit, in bytes.
 	Floor = 176 << 20
 	// margin is the least room for garbage beside what lives, in bytes.
-	margin = 48 << 20
+	margin = 40 << 20
 	// pace is how often the limit is adapted.
 	pace = time.Second
 	// dear and cheap are shares of the processor's time that collecting takes, above
@@ -88,18 +88,22 @@ func adapted(limit, live int64, share float64) int64 {
 
 // reading is what the runtime tells of itself.
 type reading struct {
-	live            int64   // bytes that the last collection found
-	collecting, all float64 // seconds of the processor since the start
+	live       int64   // bytes that the last collection found
+	collecting float64 // seconds of the processor since the start, but those that nobody else wanted
+	all        float64 // seconds that there were
 }
 
 func read() reading {
 	s := []metrics.Sample{
-		{Name: "/gc/heap/live:bytes"},
-		{Name: "/cpu/classes/gc/total:cpu-seconds"},
-		{Name: "/cpu/classes/total:cpu-seconds"},
+		{Name: "/gc/heap/live:bytes"}, {Name: "/cpu/classes/gc/total:cpu-seconds"},
+		{Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"},
 	}
 	metrics.Read(s)
-	return reading{int64(s[0].Value.Uint64()), s[1].Value.Float64(), s[2].Value.Float64()} //nolint:gosec // bytes that there are
+	return reading{
+		live:       int64(s[0].Value.Uint64()), //nolint:gosec // bytes that there are
+		collecting: s[1].Value.Float64() - s[2].Value.Float64(),
+		all:        s[3].Value.Float64(),
+	}
 }
 
 // share is that of collecting since before. The runtime counts anew at each
