@@ -18,8 +18,8 @@ import (
 func start() time.Time { return time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC) }
 
 // life applies actions one after the other and returns the event of each.
-func life(t *testing.T, kind lease.Kind, actions ...lease.Action) []event.Event {
-	t.Helper()
+func life(tb testing.TB, kind lease.Kind, actions ...lease.Action) []event.Event {
+	tb.Helper()
 	var l lease.Lease
 	var all []event.Event
 	for i, do := range append([]lease.Action{lease.Begin{Grace: time.Minute, Lease: lease.Lease{
@@ -29,7 +29,7 @@ func life(t *testing.T, kind lease.Kind, actions ...lease.Action) []event.Event 
 		c := lease.Change{ID: "database/creds/r/1", Version: l.Version, By: lease.Actor{Name: "who"}, Reason: "why", Do: do}
 		after, err := c.Apply(l, now)
 		if err != nil {
-			t.Fatalf("%T: %v", do, err)
+			tb.Fatalf("%T: %v", do, err)
 		}
 		all = append(all, event.Of(&l, &after, &c, now))
 		l = after
@@ -336,16 +336,29 @@ func FuzzParsePosition(f *testing.F) {
 	})
 }
 
-// Law: foreign bytes never panic, and what decodes encodes again.
+// Law: foreign bytes never panic, what decodes encodes again, and what
+// encoding/json reads, too, is read the same.
 func FuzzDecode(f *testing.F) {
+	for _, e := range life(f, lease.Secret, lease.Activate{Handle: []byte("1")}, lease.Revoke{}, lease.Finish{To: lease.Revoked}) {
+		h, body, err := event.Encode(e, "/x")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add("1-2", h["ce-type"][0], h["ce-time"][0], h["ce-subject"][0], body)
+	}
 	f.Add("1-2", "io.curfew.lease.revoked", "2030-01-02T03:04:05Z", "s", []byte(`{"actor":{"name":"x"}}`))
 	f.Add("1-2", "io.curfew.", "2030-01-02T03:04:05+01:00", "", []byte(`{}`))
 	f.Fuzz(func(t *testing.T, id, typ, at, subject string, body []byte) {
 		e, err := event.Decode(event.Headers{
 			"ce-specversion": {"1.0"}, "ce-id": {id}, "ce-type": {typ}, "ce-time": {at}, "ce-subject": {subject},
 		}, body)
+		var want event.Data
+		refused := json.Unmarshal(body, &want)
 		if err != nil {
 			return
+		}
+		if refused == nil && !reflect.DeepEqual(e.Data, want) {
+			t.Errorf("read as %+v, by encoding/json as %+v", e.Data, want)
 		}
 		h, again, err := event.Encode(e, "/x")
 		if err != nil {
