@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,29 +78,39 @@ func (x *Indexer) Do(ctx context.Context) (time.Duration, error) {
 // their events says.
 func (x *Indexer) members(ctx context.Context, events []event.Event, now time.Time) []expiry.Member {
 	var out []expiry.Member
-	away := false
+	var soon []lease.ID
 	for _, d := range x.latest(events) {
 		at := due(d)
 		if at.IsZero() || at.Sub(now) >= x.cfg.Ahead {
 			continue
 		}
-		m := expiry.Member{ID: d.LeaseID, Target: d.Target, At: at}
-		if at.Sub(now) < x.cfg.Window && !away {
-			l, err := x.store.Get(ctx, d.LeaseID)
-			switch {
-			case errors.Is(err, store.ErrNotFound):
+		out = append(out, expiry.Member{ID: d.LeaseID, Target: d.Target, At: at})
+		if at.Sub(now) < x.cfg.Window {
+			soon = append(soon, d.LeaseID)
+		}
+	}
+	if len(soon) == 0 {
+		return out
+	}
+	found, err := x.store.GetMany(ctx, soon...)
+	if err != nil {
+		return out // the events will do: who claims a lease reads it again
+	}
+	current := make(map[lease.ID]time.Time, len(found))
+	for i := range found {
+		current[found[i].ID] = found[i].DueAt()
+	}
+	kept := out[:0]
+	for _, m := range out {
+		if m.At.Sub(now) < x.cfg.Window {
+			// Zero where it is gone or never due.
+			if m.At = current[m.ID]; m.At.IsZero() || m.At.Sub(now) >= x.cfg.Ahead {
 				continue
-			case err != nil:
-				away = true // the event will do: who claims the lease reads it again
-			default:
-				if m.At = l.DueAt(); m.At.IsZero() || m.At.Sub(now) >= x.cfg.Ahead {
-					continue
-				}
 			}
 		}
-		out = append(out, m)
+		kept = append(kept, m)
 	}
-	return out
+	return kept
 }
 
 // latest is the highest version that the events say of each lease, in the order
