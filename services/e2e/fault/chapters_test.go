@@ -377,7 +377,7 @@ func (s *teller) shared() {
 			s.ended(revoke(s.ctx, s.c, c, true), c)
 		}
 	}
-	s.rest(6 * time.Second) // for the group role to go
+	s.rest(28 * time.Second) // for the group role to go: no making is awaited for longer than 20 s
 }
 
 // recount has the leases that quotas count compared with the count.
