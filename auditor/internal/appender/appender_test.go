@@ -874,13 +874,6 @@ func TestLeaves(t *testing.T) {
 // found out where the store's server was started.
 func TestStreamHasMore(t *testing.T) {
 	t.Parallel()
-	suspended := func(w *world) bool {
-		_, suspended, err := w.fake.Suspension(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return suspended
-	}
 	started := func(w *world) *appender.Appender {
 		w.stream.push(w.make(10))
 		do(t, w.appender())
@@ -894,12 +887,12 @@ func TestStreamHasMore(t *testing.T) {
 		a := started(w)
 		wants(t, a, appender.ErrRewound)
 		wants(t, a, appender.ErrRewound) // it was not recovered
-		if !suspended(w) {
+		if !w.suspended() {
 			t.Error("it was taken for compared")
 		}
 		w.healer = healer{heal: func() error { return nil }} // nothing was lost
-		if err := a.Settle(t.Context()); err != nil || suspended(w) || len(w.healer.found) != 1 {
-			t.Errorf("%v, suspended: %v, to be healed: %v", err, suspended(w), w.healer.found)
+		if err := a.Settle(t.Context()); err != nil || w.suspended() || len(w.healer.found) != 1 {
+			t.Errorf("%v, suspended: %v, to be healed: %v", err, w.suspended(), w.healer.found)
 		}
 	})
 	t.Run("it has not", func(t *testing.T) {
@@ -908,8 +901,8 @@ func TestStreamHasMore(t *testing.T) {
 			w := newWorld(t)
 			w.stream.tail = tail
 			do(t, started(w))
-			if suspended(w) || len(w.healer.found) > 0 {
-				t.Errorf("%s: suspended: %v, to be healed: %v", tail, suspended(w), w.healer.found)
+			if w.suspended() || len(w.healer.found) > 0 {
+				t.Errorf("%s: suspended: %v, to be healed: %v", tail, w.suspended(), w.healer.found)
 			}
 		}
 	})
@@ -918,7 +911,7 @@ func TestStreamHasMore(t *testing.T) {
 		w := newWorld(t)
 		w.stream.gone = bus.ErrNoStream
 		do(t, started(w))
-		if suspended(w) {
+		if w.suspended() {
 			t.Error("it was not compared")
 		}
 	})
@@ -928,8 +921,8 @@ func TestStreamHasMore(t *testing.T) {
 		w.stream.tail = event.Position{Epoch: 1, Number: 11}
 		w.fake.ServerStarted()
 		do(t, w.appender())
-		if suspended(w) || len(w.healer.found) > 0 {
-			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		if w.suspended() || len(w.healer.found) > 0 {
+			t.Errorf("suspended: %v, to be healed: %v", w.suspended(), w.healer.found)
 		}
 	})
 	t.Run("it does not say", func(t *testing.T) {
@@ -940,13 +933,13 @@ func TestStreamHasMore(t *testing.T) {
 		wants(t, a, errAway)
 		w.clock.Advance(time.Second)
 		wants(t, a, errAway)
-		if !suspended(w) {
+		if !w.suspended() {
 			t.Error("it was not asked for long enough")
 		}
 		w.clock.Advance(time.Second)
 		do(t, a)
-		if suspended(w) || len(w.healer.found) > 0 {
-			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		if w.suspended() || len(w.healer.found) > 0 {
+			t.Errorf("suspended: %v, to be healed: %v", w.suspended(), w.healer.found)
 		}
 	})
 	t.Run("the store does not say", func(t *testing.T) {
@@ -958,7 +951,7 @@ func TestStreamHasMore(t *testing.T) {
 		wants(t, a, storetest.ErrInjected)
 		w.store.Break()
 		do(t, a)
-		if suspended(w) {
+		if w.suspended() {
 			t.Error("it was compared and is suspended")
 		}
 	})
@@ -968,29 +961,22 @@ func TestStreamHasMore(t *testing.T) {
 // at a start and while the appender runs; not, where it is an older one.
 func TestServerStarted(t *testing.T) {
 	t.Parallel()
-	suspended := func(w *world) bool {
-		_, suspended, err := w.fake.Suspension(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return suspended
-	}
 	t.Run("before", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.stream.push(w.make(10))
 		w.fake.ServerStarted()
 		do(t, w.appender())
-		if suspended(w) || len(w.healer.found) > 0 {
-			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		if w.suspended() || len(w.healer.found) > 0 {
+			t.Errorf("suspended: %v, to be healed: %v", w.suspended(), w.healer.found)
 		}
 	})
 	t.Run("nothing on record", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.fake.ServerStarted()
-		if err := w.appender().Settle(t.Context()); err != nil || suspended(w) {
-			t.Errorf("%v, suspended: %v", err, suspended(w))
+		if err := w.appender().Settle(t.Context()); err != nil || w.suspended() {
+			t.Errorf("%v, suspended: %v", err, w.suspended())
 		}
 	})
 	for name, f := range map[string]storetest.Fault{"not told": {Method: "Compared"}, "told, no answer": {Method: "Compared", Done: true}} {
@@ -1003,7 +989,7 @@ func TestServerStarted(t *testing.T) {
 			do(t, a)
 			w.fake.ServerStarted()
 			do(t, a)
-			if !suspended(w) {
+			if !w.suspended() {
 				t.Error("it was not compared since")
 			}
 			w.store.Break(f)
@@ -1011,7 +997,7 @@ func TestServerStarted(t *testing.T) {
 			wants(t, a, storetest.ErrInjected)
 			w.store.Break()
 			do(t, a)
-			if suspended(w) {
+			if w.suspended() {
 				t.Error("it was compared and is suspended")
 			}
 			w.stream.push(w.make(5))
@@ -1030,8 +1016,8 @@ func TestServerStarted(t *testing.T) {
 		w.clock.Advance(time.Second)
 		wants(t, a, appender.ErrRewound)
 		wants(t, w.restart(), appender.ErrRewound)
-		if !suspended(w) || len(w.healer.found) != 2 {
-			t.Errorf("suspended: %v, to be healed: %v", suspended(w), w.healer.found)
+		if !w.suspended() || len(w.healer.found) != 2 {
+			t.Errorf("suspended: %v, to be healed: %v", w.suspended(), w.healer.found)
 		}
 	})
 }

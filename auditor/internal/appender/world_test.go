@@ -232,6 +232,15 @@ func (w *world) confirmed() event.Position {
 	return p
 }
 
+func (w *world) suspended() bool {
+	w.t.Helper()
+	_, suspended, err := w.fake.Suspension(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return suspended
+}
+
 func (w *world) confirmedIs(number int64) {
 	w.t.Helper()
 	if got := w.confirmed(); got.Number != number {

@@ -99,6 +99,11 @@ func (f forgetful) Replay(ctx context.Context, since time.Time) iter.Seq2[event.
 	}
 }
 
+// blind says of no event that it is the last.
+type blind struct{ bus.Bus }
+
+func (blind) Tail(context.Context) (event.Position, error) { return event.Position{}, nil }
+
 func TestSuiteCatchesBrokenStreams(t *testing.T) {
 	t.Parallel()
 	for name, broken := range map[string]struct {
@@ -108,6 +113,7 @@ func TestSuiteCatchesBrokenStreams(t *testing.T) {
 		"liar":      {"D3 an event published twice is stored once", func(b bus.Bus) bus.Bus { return liar{b} }},
 		"shuffled":  {"events arrive in order and whole", func(b bus.Bus) bus.Bus { return shuffled{b} }},
 		"forgetful": {"A7 what is stored can be read from its beginning, to its end", func(b bus.Bus) bus.Bus { return forgetful{b} }},
+		"blind":     {"A7 the tail is the last event that is stored", func(b bus.Bus) bus.Bus { return blind{b} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

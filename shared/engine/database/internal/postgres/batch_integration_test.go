@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -124,6 +126,19 @@ func TestFenceAfterSlowStatements(t *testing.T) {
 	})
 }
 
+// waitsUntil waits until a statement of the admin's that names a role waits for
+// another's lock, and ends the other's transaction then.
+func (w *world) waitsUntil(other *pgx.Conn, name string, commits bool) {
+	t := w.t
+	t.Helper()
+	watcher := w.super()
+	eventually(t, "the tombstone waits", func() bool {
+		return value[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_stat_activity
+ WHERE usename = $1 AND wait_event_type = 'Lock' AND query LIKE '%' || $2 || '%')`, w.admin.User, name)
+	})
+	run(t, other, map[bool]string{true: `COMMIT`, false: `ROLLBACK`}[commits])
+}
+
 // A creation that is still open while its lease is rolled back: DROP ROLE IF
 // EXISTS would say that nothing is there. The tombstone waits (B1).
 func TestRollbackWaitsForAnOpenCreation(t *testing.T) {
@@ -141,16 +156,7 @@ func TestRollbackWaitsForAnOpenCreation(t *testing.T) {
 				l.State = lease.Revoking
 				result := make(chan engine.Outcome, 1)
 				go func() { result <- w.Remove(context.Background(), []lease.Lease{l})[0] }()
-				watcher := w.super()
-				eventually(t, "the tombstone waits", func() bool {
-					return value[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_stat_activity
- WHERE usename = $1 AND wait_event_type = 'Lock' AND query LIKE '%' || $2 || '%')`, w.admin.User, l.Account)
-				})
-				if commits {
-					run(t, creator, `COMMIT`)
-				} else {
-					run(t, creator, `ROLLBACK`)
-				}
+				w.waitsUntil(creator, l.Account, commits)
 				if o := <-result; o.Err != nil || !o.Gone {
 					t.Fatalf("%+v", o)
 				}

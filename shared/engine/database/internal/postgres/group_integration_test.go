@@ -169,16 +169,7 @@ func TestDropWaitsForAnOpenMaking(t *testing.T) {
 				run(t, maker, `CREATE ROLE "`+g.Name+`" NOLOGIN`)
 				result := make(chan error, 1)
 				go func() { result <- w.DropGroup(context.Background(), g.Name, postgres.Plan{}) }()
-				watcher := w.super()
-				eventually(t, "the drop waits", func() bool {
-					return value[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_stat_activity
- WHERE usename = $1 AND wait_event_type = 'Lock' AND query LIKE '%' || $2 || '%')`, w.admin.User, g.Name)
-				})
-				if commits {
-					run(t, maker, `COMMIT`)
-				} else {
-					run(t, maker, `ROLLBACK`)
-				}
+				w.waitsUntil(maker, g.Name, commits)
 				if err := <-result; err != nil {
 					t.Fatal(err)
 				}
