@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"math"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -9,26 +8,19 @@ import (
 	"github.com/curfew-project/curfew/shared/clock"
 )
 
-func TestAdapted(t *testing.T) {
+func TestRoom(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
-	for name, c := range map[string]struct {
-		limit, live int64
-		share       float64
-		want        int64
-	}{
-		"at rest":                    {Floor, 20 * mib, 0, Floor},
-		"a little to do":             {Floor, 20 * mib, 0.05, Floor},
-		"collecting is dear":         {Floor, 150 * mib, 0.2, Floor + Floor/4},
-		"much lives":                 {Floor, 1000 * mib, 0.05, 1000*mib + margin},
-		"much lives, and it is dear": {1200 * mib, 1000 * mib, 0.2, 1500 * mib},
-		"it was dear":                {1600 * mib, 1000 * mib, 0.01, 1500 * mib},
-		"neither dear nor cheap":     {1600 * mib, 1000 * mib, 0.07, 1600 * mib},
-		"what lived is gone":         {1600 * mib, 20 * mib, 0, 1500 * mib},
-		"not below what lives":       {1050 * mib, 1000 * mib, 0, 1000*mib + margin},
+	for name, c := range map[string]struct{ live, want int64 }{
+		"at rest":            {20, 176},
+		"the floor suffices": {136, 176},
+		"a margin":           {150, 190},
+		"still the margin":   {200, 240},
+		"much lives":         {300, 440},
+		"very much lives":    {1000, 1840},
 	} {
-		if got := adapted(c.limit, c.live, c.share); got != c.want {
-			t.Errorf("%s: %d MiB, want %d", name, got/mib, c.want/mib)
+		if got := room(c.live * mib); got != c.want*mib {
+			t.Errorf("%s: %d MiB, want %d", name, got/mib, c.want)
 		}
 	}
 }
@@ -63,16 +55,5 @@ func TestKeep(t *testing.T) { //nolint:paralleltest // the limit is the process'
 			t.Errorf("with %s the limit is %d", name, got)
 		}
 		end()
-	}
-}
-
-func TestShare(t *testing.T) {
-	t.Parallel()
-	a := reading{collecting: 1, all: 10}
-	if got := (reading{collecting: 2, all: 14}).share(a); math.Abs(got-0.25) > 1e-9 {
-		t.Errorf("share %v", got)
-	}
-	if got := a.share(a); got != 0 {
-		t.Errorf("without a collection: %v", got)
 	}
 }
