@@ -100,27 +100,24 @@ func putBack(tb testing.TB, older, dir string) {
 	}
 }
 
-// copied ends the server in order and copies a directory of its data.
-func (c *curfew) copied(tb testing.TB, dir, to string) {
-	tb.Helper()
-	if code, _ := c.stop(tb); code != 0 {
-		tb.Fatalf("the server ended with %d:\n%s", code, c.output(tb))
-	}
-	copyTree(tb, dir, to)
-}
-
-// saved ends the server in order and copies everything that it keeps.
-func (c *curfew) saved(tb testing.TB) (copies []string) {
+// copied ends the server in order and copies directories of its data.
+func (c *curfew) copied(tb testing.TB, dirs []string) (copies []string) {
 	tb.Helper()
 	if code, _ := c.stop(tb); code != 0 {
 		tb.Fatalf("the server ended with %d:\n%s", code, c.output(tb))
 	}
 	to := tb.TempDir()
-	for i, folder := range c.folders() {
+	for i, dir := range dirs {
 		copies = append(copies, filepath.Join(to, strconv.Itoa(i)))
-		copyTree(tb, folder, copies[i])
+		copyTree(tb, dir, copies[i])
 	}
 	return copies
+}
+
+// saved ends the server in order and copies everything that it keeps.
+func (c *curfew) saved(tb testing.TB) (copies []string) {
+	tb.Helper()
+	return c.copied(tb, c.folders())
 }
 
 // restored puts what was saved, of this server or of another, in place of

@@ -17,14 +17,14 @@ import (
 )
 
 // restoration is a server whose store went back to an older copy, while its
-// ledger, its stream and its target did not (A7).
+// stream and its target did not, and its ledger did or did not (A7).
 type restoration struct {
 	*testing.T
 	server *curfew
 	target *target
 	client client
-	store  string // where it is
-	older  string // the copy of it
+	dirs   []string // what goes back
+	older  []string // the copies
 
 	kept    credential // short-lived in the copy, prolonged since
 	revoked credential // alive in the copy, revoked since
@@ -36,13 +36,16 @@ type restoration struct {
 
 // newRestoration lives through all of that and leaves the server dead, with the
 // older store in place, at a time at which that store takes the prolonged lease
-// for overdue.
-func newRestoration(t *testing.T, connect func(testing.TB, *curfew) client) *restoration {
+// for overdue. Directories beside the store go back with it.
+func newRestoration(t *testing.T, connect func(testing.TB, *curfew) client, beside ...string) *restoration {
 	t.Helper()
 	s := newCurfew(t, sweeping)
 	target := articleTarget(t, testkit.CreateRoleAdmin)
 	c := connect(t, s)
-	r := &restoration{T: t, server: s, target: target, client: c, store: s.store(), older: filepath.Join(t.TempDir(), "older")}
+	r := &restoration{T: t, server: s, target: target, client: c, dirs: []string{s.store()}}
+	for _, name := range beside {
+		r.dirs = append(r.dirs, filepath.Join(s.dir, name))
+	}
 	target.setUp(t, c, "database", "1h", "24h")
 	target.role(t, c, "database", "brief", s1Creation, "3s", "3s")
 	r.kept, r.revoked = issue(t, c, "database/creds/app"), issue(t, c, "database/creds/app")
@@ -53,7 +56,7 @@ func newRestoration(t *testing.T, connect func(testing.TB, *curfew) client) *res
 	must(t, err, "shorten a lease")
 	ends := r.expiry(r.kept)
 
-	s.copied(t, r.store, r.older)
+	r.older = s.copied(t, r.dirs)
 	s.start(t)
 	_, err = c.renew(r.kept.lease, 7200)
 	must(t, err, "prolong a lease")
@@ -77,10 +80,12 @@ func newRestoration(t *testing.T, connect func(testing.TB, *curfew) client) *res
 	return r
 }
 
-// goBack puts the older store in place.
+// goBack puts the copies in place.
 func (r *restoration) goBack() {
 	r.Helper()
-	putBack(r, r.older, r.store)
+	for i, dir := range r.dirs {
+		putBack(r, r.older[i], dir)
+	}
 }
 
 // expiry is that of a lease, as the server tells it.
@@ -177,18 +182,23 @@ func (r *restoration) finish() {
 
 func first[A, B any](a A, _ B) A { return a }
 
-// TestStoreRestored puts an older copy of the store back under a newer ledger.
-// The server recovers by itself: the more revoked state wins, then the later
-// expiry; what cannot come back is named; stray sweeps wait for a person.
+// TestStoreRestored puts an older copy of the store back under a newer ledger, a
+// newer stream, or both. The server recovers by itself: the more revoked state
+// wins, then the later expiry; what cannot come back is named; stray sweeps wait
+// for a person.
 func TestStoreRestored(t *testing.T) {
 	t.Parallel()
-	for name, streamLost := range map[string]bool{"from ledger and stream": false, "from the ledger alone": true} {
+	for name, c := range map[string]struct{ back, lost []string }{
+		"from ledger and stream": {},
+		"from the ledger alone":  {lost: []string{"nats"}},
+		"from the stream alone":  {back: []string{"audit"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRestoration(t, newBao)
+			r := newRestoration(t, newBao, c.back...)
 			s := r.server
-			if streamLost {
-				must(t, os.RemoveAll(filepath.Join(s.dir, "nats")), "delete the stream")
+			for _, dir := range c.lost {
+				must(t, os.RemoveAll(filepath.Join(s.dir, dir)), "delete what is lost")
 			}
 			began := time.Now()
 			s.start(t)

@@ -82,8 +82,8 @@ func (b busOf) Replay(ctx context.Context, since time.Time) iter.Seq2[event.Even
 	}
 }
 
-func (b busOf) Tail(ctx context.Context) (event.Position, error) {
-	return ask(ctx, b.process, call{method: "bus.Tail", target: "bus", pure: true}, func() (event.Position, error) { return b.w.bus.Tail(ctx) })
+func (b busOf) Tail(ctx context.Context) (event.Event, error) {
+	return ask(ctx, b.process, call{method: "bus.Tail", target: "bus", pure: true}, func() (event.Event, error) { return b.w.bus.Tail(ctx) })
 }
 
 type consumerOf struct {

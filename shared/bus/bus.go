@@ -38,10 +38,15 @@ type Stream interface {
 	// first on. An error is yielded once and ends it: what was to come is not
 	// known. No stream is no events.
 	Replay(ctx context.Context, since time.Time) iter.Seq2[event.Event, error]
-	// Tail is the position of the last event that the broker has; zero where it
-	// has none, as when all have aged out, and where it may not say.
-	// [ErrNoStream]: it has no stream.
-	Tail(ctx context.Context) (event.Position, error)
+	Ender
+}
+
+// Ender says where the stream ends.
+type Ender interface {
+	// Tail is the last event that the broker has; zero where it has none, as when
+	// all have aged out, and where it may not say; no more than its position where
+	// it cannot be read. [ErrNoStream]: it has no stream.
+	Tail(ctx context.Context) (event.Event, error)
 }
 
 // Consumer reads the stream. It is for one goroutine.

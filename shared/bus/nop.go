@@ -30,8 +30,8 @@ func (Nop) Replay(context.Context, time.Time) iter.Seq2[event.Event, error] {
 	return func(func(event.Event, error) bool) {}
 }
 
-// Tail implements [Stream].
-func (Nop) Tail(context.Context) (event.Position, error) { return event.Position{}, nil }
+// Tail implements [Ender].
+func (Nop) Tail(context.Context) (event.Event, error) { return event.Event{}, nil }
 
 type nopConsumer struct{}
 

@@ -24,7 +24,8 @@
 //	                   refused (D4)
 //	store away         nothing is committed; tried again by the runner
 //	store restored     its head is behind what was sent: the store is suspended,
-//	from a copy (A7)   an error says so
+//	from a copy (A7)   an error says so. So it is where the stream's last event,
+//	                   looked at before the first is sent, is none of the store's
 //	store suspended    nothing is numbered, sent or deleted, and the lock is
 //	(A7)               kept, until it is recovered. Positions are ordered by epoch
 //	                   first: what was sent, of whatever number, is before the

@@ -24,8 +24,8 @@ const (
 	Ledger   = "ledger"    // last event the ledger holds
 )
 
-// ErrRewound says that the store has given fewer numbers than were published
-// (A7).
+// ErrRewound says that what was published is not what the store has under those
+// numbers, or is more than it has numbered (A7).
 var ErrRewound = errors.New("the store was restored from a copy")
 
 // Config tunes a [Publisher]; the zero value works but for Owner.
@@ -51,10 +51,16 @@ type Store interface {
 	Suspend(ctx context.Context, s store.Suspension) error
 }
 
+// Broker is what a publisher needs of the stream.
+type Broker interface {
+	bus.Publisher
+	bus.Ender
+}
+
 // Publisher is a step.
 type Publisher struct {
 	store Store
-	bus   bus.Publisher
+	bus   Broker
 	clock clock.Clock
 	log   zerolog.Logger
 	cfg   Config
@@ -66,6 +72,8 @@ type Publisher struct {
 	active    atomic.Bool    // held, for others
 	nextTry   time.Time      // of the lock: to take it, or to extend it
 	suspended bool           // the store is, and that was logged
+	compared  bool           // with the stream, since the lock was taken and since it was suspended
+	told      event.Position // end of the stream for which the store was suspended: once
 	sent      event.Position // the broker acknowledged everything up to here
 	recorded  event.Position // sent, as the store has it
 	head      event.Position
@@ -80,7 +88,7 @@ type due struct {
 }
 
 // New returns a publisher. wake, which may be nil, receives when events wait.
-func New(s Store, b bus.Publisher, wake <-chan struct{}, c clock.Clock, log zerolog.Logger, cfg Config) (*Publisher, error) {
+func New(s Store, b Broker, wake <-chan struct{}, c clock.Clock, log zerolog.Logger, cfg Config) (*Publisher, error) {
 	if cfg.Owner == "" {
 		return nil, errors.New("publisher needs an owner name")
 	}
@@ -171,7 +179,7 @@ func (p *Publisher) begin(ctx context.Context, lock store.Lock) error {
 	if err != nil {
 		return fmt.Errorf("read the publisher's position: %w", err)
 	}
-	p.sent, p.recorded = sent, sent
+	p.sent, p.recorded, p.compared = sent, sent, false
 	p.log.Info().Int64("fence", lock.Fence).Stringer("position", p.sent).Msg("publishing")
 	return nil
 }
@@ -197,17 +205,17 @@ func (p *Publisher) number(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("number events: %w", err)
 	}
 	if head.Before(p.sent) {
-		return 0, fmt.Errorf("number events: %w", p.rewound(ctx, head))
+		return 0, fmt.Errorf("number events: %w", p.rewound(ctx, fmt.Sprintf("its last event is %s, published is %s", head, p.sent)))
 	}
 	p.head = head
 	return n, nil
 }
 
-// rewound suspends a store that lacks what was published. What it lacks was
-// committed, whether or not anybody else has it. The proof is kept until that
-// is done; then the store's own place is read anew.
-func (p *Publisher) rewound(ctx context.Context, head event.Position) error {
-	err := fmt.Errorf("%w: its last event is %s, published is %s (A7)", ErrRewound, head, p.sent)
+// rewound suspends a store that lacks what was published, as proof says. What it
+// lacks was committed, whether or not anybody else has it. The proof is kept
+// until that is done; then the store's own place is read anew.
+func (p *Publisher) rewound(ctx context.Context, proof string) error {
+	err := fmt.Errorf("%w: %s (A7)", ErrRewound, proof)
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	if failed := p.store.Suspend(ctx, store.Suspension{Reason: err.Error(), Lost: true}); failed != nil {
@@ -221,6 +229,7 @@ func (p *Publisher) rewound(ctx context.Context, head event.Position) error {
 func (p *Publisher) waits(suspended bool) {
 	switch {
 	case suspended && !p.suspended:
+		p.compared = false
 		p.log.Warn().Msg("the store is suspended: nothing is numbered until it has been recovered")
 	case !suspended && p.suspended:
 		p.log.Info().Stringer("position", p.head).Msg("the store goes on")
@@ -231,6 +240,9 @@ func (p *Publisher) waits(suspended bool) {
 func (p *Publisher) send(ctx context.Context) (more bool, err error) {
 	if !p.sent.Before(p.head) {
 		return false, nil
+	}
+	if err := p.compare(ctx); err != nil {
+		return false, fmt.Errorf("compare the stream with the store: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()

@@ -30,6 +30,9 @@ type broker struct {
 	// are acknowledged. nil: all.
 	script func(n int) (arrive, ack int, err error)
 	deaf   bool // announcements fail
+	tail   event.Event
+	gone   error // why it does not say where it ends
+	asked  int   // how often it was to
 }
 
 type head struct {
@@ -56,6 +59,16 @@ func (b *broker) Announce(_ context.Context, p event.Position) error {
 	}
 	b.heads = append(b.heads, head{b.clock.Now(), p})
 	return nil
+}
+
+func (b *broker) Tail(context.Context) (event.Event, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked++
+	if n := len(b.sent); n > 0 && b.tail.Position.Number == 0 {
+		return b.sent[n-1], b.gone
+	}
+	return b.tail, b.gone
 }
 
 func (b *broker) play(script func(n int) (int, int, error)) {

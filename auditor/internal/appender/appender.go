@@ -63,7 +63,8 @@ type Config struct {
 	// load fewer and larger pieces are made durable; 100 ms.
 	Pause time.Duration
 	// Tail is how long the end of the stream is asked for, once after each start of
-	// the store's server; 2 s.
+	// the store's server: a cluster of brokers that was started with it takes
+	// several seconds to have a leader. Expiry waits meanwhile; 15 s.
 	Tail time.Duration
 }
 
@@ -95,7 +96,7 @@ type Appender struct {
 	head        event.Position   // the store's, when it was asked
 	looked      time.Time        // when that was
 	started     store.Suspension // that the next comparison ends; the zero value: none
-	asked       time.Time        // when the stream first did not say its end for that comparison
+	asked       time.Time        // when the stream was first asked for its end, for that comparison
 	beyond      event.Position   // end of the stream that was found beyond the store's head
 	recovered   event.Position   // end of the stream after a recovery for it: it has no more to give
 	known       event.Position   // latest event heard of, from whomever
@@ -112,7 +113,7 @@ func New(
 	cfg.Confirm = cmp.Or(cfg.Confirm, 200*time.Millisecond)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	cfg.Pause = cmp.Or(cfg.Pause, 100*time.Millisecond)
-	cfg.Tail = cmp.Or(cfg.Tail, 2*time.Second)
+	cfg.Tail = cmp.Or(cfg.Tail, 15*time.Second)
 	return &Appender{
 		ledger: l, stream: s, store: o, recovery: r, clock: c, log: log, cfg: cfg, appended: appended,
 		pace: step.Pace{Factor: 4, Most: cfg.Pause},

@@ -931,7 +931,7 @@ func TestStreamHasMore(t *testing.T) {
 		w.stream.gone = errAway
 		a := started(w)
 		wants(t, a, errAway)
-		w.clock.Advance(time.Second)
+		w.clock.Advance(14 * time.Second)
 		wants(t, a, errAway)
 		if !w.suspended() {
 			t.Error("it was not asked for long enough")

@@ -66,28 +66,33 @@ func (a *Appender) agreed(ctx context.Context) error {
 	return nil
 }
 
+// answer bounds a single question for the end of the stream.
+const answer = 2 * time.Second
+
 // streamed makes sure that the stream has nothing beyond the store's head, which
 // had every number before the stream did. Store and ledger may agree and both be
 // older: copies of one moment, or one of the ledger's last moments, which no
 // process lived to see. A stream that does not answer proves nothing, and is not
-// waited for any longer than Config.Tail (promise 6).
+// waited for any longer than Config.Tail (promise 6): whether it has more is then
+// seen before anything is published to it, by package publish.
 func (a *Appender) streamed(ctx context.Context) error {
 	if a.last.Number == 0 {
 		return nil // nothing is on record: the stream may be another installation's
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
-	bounded, stop := context.WithTimeout(ctx, a.cfg.Tail)
-	tail, err := a.stream.Tail(bounded)
+	now := a.clock.Now()
+	if a.asked.IsZero() {
+		a.asked = now
+	}
+	bounded, stop := context.WithTimeout(ctx, answer)
+	last, err := a.stream.Tail(bounded)
 	stop()
+	tail := last.Position
 	switch {
 	case errors.Is(err, bus.ErrNoStream), err == nil && tail == a.recovered:
 		return nil
 	case err != nil:
-		now := a.clock.Now()
-		if a.asked.IsZero() {
-			a.asked = now
-		}
 		if now.Sub(a.asked) < a.cfg.Tail { // it may be starting, too
 			return fmt.Errorf("compare the stream with the store: %w", err)
 		}

@@ -55,7 +55,9 @@ func (s *stream) Replay(context.Context, time.Time) iter.Seq2[event.Event, error
 	return func(func(event.Event, error) bool) {}
 }
 
-func (s *stream) Tail(context.Context) (event.Position, error) { return s.tail, s.gone }
+func (s *stream) Tail(context.Context) (event.Event, error) {
+	return event.Event{Position: s.tail}, s.gone
+}
 
 func (s *stream) Fetch(context.Context, int, time.Duration) ([]event.Event, error) {
 	s.mu.Lock()

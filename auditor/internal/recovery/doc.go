@@ -57,9 +57,11 @@
 //	                         renewals count no more; revocations have to be made
 //	                         again, as the report says where the store knows that
 //	                         commits are missing
-//	what the stream alone    where it did not say within appender.Config.Tail, at a
-//	has, if store and        start of the store's server, where it ends
-//	ledger agree
+//	what the stream alone    held to be nothing where it did not say within
+//	has, if store and        appender.Config.Tail, at a start of the store's
+//	ledger agree             server, where it ends: what is due meanwhile goes by
+//	                         the older store. The publisher sees it before it
+//	                         sends anything, and it is brought back then
 //	the term of an intent    records made before intents said it: the intent is
 //	                         rolled back after the grace of a creation
 //

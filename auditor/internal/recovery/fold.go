@@ -122,11 +122,11 @@ func (r *Recovery) foldStream(ctx context.Context, anchor event.Position, since 
 			break
 		}
 		p := e.Position
-		if p.Number < 1 || p.Epoch > furthest || !anchor.Before(p) {
+		if p.Number < 1 || p.Epoch > furthest {
 			continue
 		}
 		if page = append(page, e); len(page) == r.cfg.Batch {
-			if err := r.foldPage(ctx, page, k, s); err != nil {
+			if err := r.foldPage(ctx, anchor, page, k, s); err != nil {
 				return err
 			}
 			page = page[:0]
@@ -138,18 +138,20 @@ func (r *Recovery) foldStream(ctx context.Context, anchor event.Position, since 
 	if s.cut != nil {
 		r.log.Warn().Err(s.cut).Msg("the stream could not be read to its end; what it alone has is lost")
 	}
-	return r.foldPage(ctx, page, k, s)
+	return r.foldPage(ctx, anchor, page, k, s)
 }
 
-// foldPage takes in those events of the stream that are news.
-func (r *Recovery) foldPage(ctx context.Context, page []event.Event, k *knowledge, s *seen) error {
+// foldPage takes in those events of the stream that are news. Up to the anchor
+// that is only what the record has another event for: a store that went back
+// together with the ledger may have gone on before the stream was heard.
+func (r *Recovery) foldPage(ctx context.Context, anchor event.Position, page []event.Event, k *knowledge, s *seen) error {
 	lines, err := r.lines(ctx, page)
 	if err != nil {
 		return err
 	}
 	for i, e := range page {
-		known := false
-		if lines[i] != nil {
+		known := !anchor.Before(e.Position) && (lines[i] == nil || !readable(e.Position, lines[i]))
+		if !known && lines[i] != nil {
 			if known, err = agree(e, lines[i]); err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/curfew-project/curfew/auditor/internal/recovery"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
+	"github.com/curfew-project/curfew/shared/publish"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -264,5 +265,64 @@ func TestStreamAloneHasMore(t *testing.T) {
 	w.settle(w.auditor(w.fake, recovery.Config{}))
 	if r := w.reports(); len(r) != 1 {
 		t.Errorf("reports %+v", r)
+	}
+}
+
+// The same, where the stream does not answer until the store has gone on and given
+// its numbers to other events: who publishes finds it out before the first of them
+// is sent.
+func TestStreamHeardLate(t *testing.T) {
+	t.Parallel()
+	for name, further := range map[string]int{"before its last number": 1, "beyond it": 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.mount()
+			w.connection("here")
+			ended := w.active("ended", "here")
+			w.append(true)
+			copied, record := len(w.acts), maps.Clone(w.ledger)
+			w.end(ended, true)
+			began := w.active("began", "here")
+			w.append(true)
+			w.publish()
+			w.restore(copied)
+			w.ledger = record
+			w.fake.ServerStarted()
+			w.stream.err = errors.New("no responders")
+			for range further {
+				w.request("since")
+			}
+			w.settle(w.auditor(w.fake, recovery.Config{}))
+			if _, suspended, err := w.fake.Suspension(t.Context()); suspended || err != nil {
+				t.Fatalf("it waits for the stream: %v", err)
+			}
+
+			p, err := publish.New(w.fake, sending{ending{stream: w.stream}}, nil, w.clock, noLog(), publish.Config{Owner: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Do(t.Context()); err == nil || errors.Is(err, publish.ErrRewound) {
+				t.Fatalf("published to a stream that is away: %v", err)
+			}
+			w.stream.err = nil
+			sent := len(w.stream.events)
+			if _, err := p.Do(t.Context()); !errors.Is(err, publish.ErrRewound) || len(w.stream.events) != sent {
+				t.Fatalf("published %d events: %v", len(w.stream.events)-sent, err)
+			}
+			w.settle(w.auditor(w.fake, recovery.Config{}))
+			if l := w.lease(began); l.State != lease.Active {
+				t.Errorf("what began since is %q", l.State)
+			}
+			if l := w.lease(ended); l.State != lease.Revoking {
+				t.Errorf("what ended since is %q", l.State)
+			}
+			if r := w.reports(); len(r) != 1 || len(w.doubts()) != 1 {
+				t.Errorf("reports %+v, doubts %q", r, w.doubts())
+			}
+			if _, err := p.Do(t.Context()); err != nil || len(w.stream.events) == sent {
+				t.Errorf("published %d events: %v", len(w.stream.events)-sent, err)
+			}
+		})
 	}
 }

@@ -93,10 +93,10 @@ func (s *stream) Replay(ctx context.Context, _ time.Time) iter.Seq2[event.Event,
 	}
 }
 
-func (s *stream) Tail(context.Context) (last event.Position, err error) {
+func (s *stream) Tail(context.Context) (last event.Event, err error) {
 	for _, e := range s.events {
-		if last.Before(e.Position) {
-			last = e.Position
+		if last.Position.Before(e.Position) {
+			last = e
 		}
 	}
 	return last, s.err
@@ -108,7 +108,15 @@ type ending struct {
 	stream *stream
 }
 
-func (e ending) Tail(ctx context.Context) (event.Position, error) { return e.stream.Tail(ctx) }
+func (e ending) Tail(ctx context.Context) (event.Event, error) { return e.stream.Tail(ctx) }
+
+// sending is the broker of a publisher.
+type sending struct{ ending }
+
+func (s sending) Publish(_ context.Context, events []event.Event) (int, error) {
+	s.stream.events = append(s.stream.events, events...)
+	return len(events), nil
+}
 
 type fataler interface {
 	Helper()
@@ -298,7 +306,7 @@ func (w *world) trim(upTo event.Position) {
 // auditor is an appender with its recovery, on a store that may break.
 func (w *world) auditor(s store.Store, cfg recovery.Config) *appender.Appender {
 	r := recovery.New(w.ledger, w.stream, s, zerolog.New(&w.log), cfg)
-	return appender.New(w.ledger, ending{stream: w.stream}, s, r, w.clock, zerolog.Nop(), appender.Config{Wait: time.Nanosecond}, func(event.Position) {})
+	return appender.New(w.ledger, ending{stream: w.stream}, s, r, w.clock, zerolog.Nop(), appender.Config{Wait: time.Nanosecond, Tail: 2 * time.Second}, func(event.Position) {})
 }
 
 // settle runs an auditor and a publisher until all is on record.

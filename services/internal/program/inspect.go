@@ -32,7 +32,7 @@ func Tail(stream *jetstream.Bus) func(context.Context) *fsck.Tail {
 		case err != nil:
 			return &fsck.Tail{Error: err.Error()}
 		}
-		return &fsck.Tail{Last: last}
+		return &fsck.Tail{Last: last.Position}
 	}
 }
 

@@ -125,14 +125,14 @@ func (f *Fake) Replay(ctx context.Context, since time.Time) iter.Seq2[event.Even
 	}
 }
 
-// Tail implements [bus.Stream].
-func (f *Fake) Tail(ctx context.Context) (event.Position, error) {
+// Tail implements [bus.Ender].
+func (f *Fake) Tail(ctx context.Context) (event.Event, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.stored); n > 0 {
-		return f.stored[n-1].Position, ctx.Err()
+		return f.stored[n-1], ctx.Err()
 	}
-	return event.Position{}, ctx.Err()
+	return event.Event{}, ctx.Err()
 }
 
 // Delete removes the stream and its consumers behind everybody's back.

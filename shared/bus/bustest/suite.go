@@ -380,8 +380,10 @@ func tails(t T, s Subject) {
 			case errors.Is(err, bus.ErrNoStream) && last == 0:
 			case err != nil:
 				return err
-			case at.Number != last:
-				return fmt.Errorf("the tail is %s, want number %d", at, last)
+			case at.Position.Number != last:
+				return fmt.Errorf("the tail is %s, want number %d", at.Position, last)
+			case last > 0 && at.Type != event.LeaseRevoked:
+				return fmt.Errorf("the tail is %+v, want the event", at)
 			}
 			return nil
 		})

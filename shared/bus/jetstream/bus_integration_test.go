@@ -102,7 +102,7 @@ func (f forgetful) Replay(ctx context.Context, since time.Time) iter.Seq2[event.
 // blind says of no event that it is the last.
 type blind struct{ bus.Bus }
 
-func (blind) Tail(context.Context) (event.Position, error) { return event.Position{}, nil }
+func (blind) Tail(context.Context) (event.Event, error) { return event.Event{}, nil }
 
 func TestSuiteCatchesBrokenStreams(t *testing.T) {
 	t.Parallel()

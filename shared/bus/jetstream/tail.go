@@ -11,10 +11,10 @@ import (
 	"github.com/curfew-project/curfew/shared/event"
 )
 
-// Tail implements [bus.Stream]: zero, too, where this user may not read it, and
-// where what is last is another installation's.
-func (b *Bus) Tail(ctx context.Context) (event.Position, error) {
-	var last event.Position
+// Tail implements [bus.Ender]: zero, too, where this user may not read it, and
+// where what is last is no event of this installation.
+func (b *Bus) Tail(ctx context.Context) (event.Event, error) {
+	var last event.Event
 	err := b.ask(ctx, "STREAM.INFO."+StreamName, func(ctx context.Context) error {
 		s, err := b.js.Stream(ctx, StreamName)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -38,15 +38,18 @@ func (b *Bus) Tail(ctx context.Context) (event.Position, error) {
 			if m.Header.Get(event.HeaderSource) != b.cfg.Source {
 				return nil
 			}
-			last, err = event.ParsePosition(m.Header.Get(event.HeaderMsgID))
-			return err
+			if last, err = event.Decode(event.Headers(m.Header), m.Data); err != nil {
+				last = event.Event{}
+				last.Position, _ = event.ParsePosition(m.Header.Get(event.HeaderMsgID))
+			}
+			return nil
 		})
 	})
 	if errors.Is(err, ErrDenied) {
-		return event.Position{}, nil
+		return event.Event{}, nil
 	}
 	if err != nil {
-		return event.Position{}, fmt.Errorf("look at the end of the stream: %w", err)
+		return event.Event{}, fmt.Errorf("look at the end of the stream: %w", err)
 	}
 	return last, nil
 }
