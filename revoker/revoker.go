@@ -62,6 +62,7 @@ type Config struct {
 	Overdue     time.Duration // between looks at the store; 1 s
 	Batch       int           // leases of a flight; 128
 	Flights     int           // of one target at a time; 16
+	Lanes       int           // flights of all targets at a time; 0: no bound
 	Hold        time.Duration // of a claim whose process died; 5 s
 	StrayEvery  time.Duration // 1 min
 	GhostEvery  time.Duration // 10 s
@@ -132,7 +133,7 @@ func New(d Deps, cfg Config) (*Revoker, error) {
 	recall := index.NewRecaller(d.Store, now, feed)
 	worker := work.New(watched{d.Store, cfg.Observer}, revokers, now, d.Log)
 	r.claimer = claim.New(worker, recall, now, d.Clock, d.Log,
-		claim.Config{Batch: cfg.Batch, Flights: cfg.Flights, Hold: cfg.Hold}, indexes...)
+		claim.Config{Batch: cfg.Batch, Flights: cfg.Flights, Lanes: cfg.Lanes, Hold: cfg.Hold}, indexes...)
 	icfg := index.Config{Window: cfg.Window, Ahead: cfg.Ahead, Every: cfg.Overdue, Urged: r.claimer.Urge}
 	upcoming := index.NewUpcoming(d.Store, now, feed, icfg)
 	r.indexer = index.NewIndexer(d.Stream, d.Store, now, feed, recall, "indexer-"+cfg.Name, icfg)

@@ -35,7 +35,7 @@ func TestEveryBenchmark(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(filepath.Dir(self), "bin")
-	if err := built.Programs(context.Background(), bin, false, "bench", "curfew"); err != nil {
+	if err := built.Programs(context.Background(), bin, false, append(built.Distributed(), "bench", "curfew")...); err != nil {
 		t.Fatal(err)
 	}
 	tmp, err := os.MkdirTemp("", "curfew-bench-test-") //nolint:usetesting // the folder above t.TempDir is closed to the user of Postgres
@@ -48,7 +48,7 @@ func TestEveryBenchmark(t *testing.T) {
 	}
 	out, profiles := t.TempDir(), t.TempDir()
 	cmd := exec.Command(filepath.Join(bin, "bench"), "-time=300ms", "-mix=1s", "-rate=20", "-leases=40", "-live=40", "-singles=2",
-		"-outage=1s", "-clients=4", "-out="+out, "-profile="+profiles)
+		"-outage=1s", "-clients=4", "-revokers=1,2", "-targets=3", "-each=2", "-out="+out, "-profile="+profiles)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	text, err := cmd.CombinedOutput()
 	if err != nil {
@@ -65,8 +65,9 @@ func TestEveryBenchmark(t *testing.T) {
 	if err := json.Unmarshal(content, &r); err != nil {
 		t.Fatal(err)
 	}
-	// One for each kind of role, one for each other benchmark, and the restart.
-	if want := len(work.Variants()) + len(work.Names()); len(r.Rows) != want {
+	// One for each kind of role, one for each other benchmark, the restart, and three
+	// more of scaling.
+	if want := len(work.Variants()) + len(work.Names()) + 3; len(r.Rows) != want {
 		t.Errorf("%d rows, want %d\n%s", len(r.Rows), want, text)
 	}
 	for _, row := range r.Rows {

@@ -41,7 +41,7 @@ type options struct {
 
 func parse(args []string, getenv func(string) string) (o options, err error) {
 	o.args = args
-	var names, roles, clients, target string
+	var names, roles, clients, revokers, target string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.form, "form", oneMachine, "what Curfew runs as: "+oneMachine+" or "+distributed)
 	f.StringVar(&o.address, "address", "", "URL of a server that runs elsewhere; its token is in VAULT_TOKEN")
@@ -56,18 +56,21 @@ func parse(args []string, getenv func(string) string) (o options, err error) {
 	f.IntVar(&o.work.Live, "live", 100_000, "live leases of memory and restart")
 	f.IntVar(&o.work.Singles, "singles", 100, "leases that are due one at a time")
 	f.DurationVar(&o.work.Outage, "outage", 30*time.Second, "how long the target is away")
+	f.StringVar(&revokers, "revokers", "1,2,4,8", "numbers of revokers to scale to")
+	f.IntVar(&o.work.Targets, "targets", 64, "targets that the revokers share")
+	f.IntVar(&o.work.Each, "each", 8, "leases of each of them")
+	f.DurationVar(&o.work.Latency, "latency", 20*time.Millisecond, "of each of them, there and back")
 	f.StringVar(&o.out, "out", "", "folder for results.json, table.md and plots")
 	f.StringVar(&o.work.Profiles, "profile", "", "folder for profiles of the server's processes")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	o.run, o.work.Roles = strings.Split(names, ","), strings.Split(roles, ",")
-	for _, text := range strings.Split(clients, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return o, fmt.Errorf("-clients: %q is no number of clients", text)
-		}
-		o.work.Clients = append(o.work.Clients, n)
+	if o.work.Clients, err = numbers("clients", clients); err != nil {
+		return o, err
+	}
+	if o.work.Revokers, err = numbers("revokers", revokers); err != nil {
+		return o, err
 	}
 	if target == "" {
 		target = getenv("BENCH_TARGET")
@@ -79,6 +82,18 @@ func parse(args []string, getenv func(string) string) (o options, err error) {
 		o.token = secret.New(getenv("VAULT_TOKEN"))
 	}
 	return o, o.check(f.Args())
+}
+
+// numbers reads the list of a flag.
+func numbers(flag, list string) (all []int, err error) {
+	for _, text := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("-%s: %q is no number of %s", flag, text, flag)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 func (o options) check(rest []string) error {
@@ -99,6 +114,7 @@ func (o options) check(rest []string) error {
 	w := o.work
 	need(w.Time > 0 && w.Mix > 0 && w.Outage > 0 && w.Rate > 0, "-time, -mix, -outage and -rate must be above 0")
 	need(w.Leases >= 10 && w.Live >= 10 && w.Singles >= 1, "-leases and -live must be at least 10, -singles 1")
+	need(w.Targets >= 1 && w.Each >= 1 && w.Latency >= 0, "-targets and -each must be at least 1, -latency 0")
 	need(o.address == "" || !o.token.Empty(), "VAULT_TOKEN is needed for -address")
 	return errors.Join(errs...)
 }

@@ -5,15 +5,12 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/curfew-project/curfew/services/internal/config"
@@ -38,21 +35,15 @@ func TestFsckBehindTheServers(t *testing.T) {
 	if !ok {
 		t.Fatal("it is no place")
 	}
-	file := filepath.Join(p.topology.Dir, "revoker-1.hcl")
-	cfg := config.Default()
-	must(t, cfg.Read(file), "read a configuration")
+	file, cfg := p.config(t)
 	held := issue(t, c, "database/creds/app")
 	fsckBehind(t, s, file)
-	t.Run("index", func(t *testing.T) { fsckIndex(t, s, p, target, c, file, &cfg) })
+	t.Run("index", func(t *testing.T) { fsckIndex(t, s, p, target, c, file, cfg) })
 	t.Run("stream", func(t *testing.T) {
-		conn, err := nats.Connect(strings.Join(cfg.NATS.Servers, ","))
-		must(t, err, "connect to NATS")
-		defer conn.Close()
-		js, err := jetstream.New(conn)
-		must(t, err, "connect to JetStream")
+		js := p.stream(t, cfg)
 		// Who reads it would make it anew within the moment.
 		must(t, p.topology.Kill(t.Context(), p.named("issuer-", "revoker-", "auditor-")...), "kill the programs")
-		must(t, js.DeleteStream(t.Context(), "CURFEW_EVENTS"), "delete the stream")
+		must(t, js.DeleteStream(t.Context(), eventStream), "delete the stream")
 		r, code := s.fsck(t, "-config="+file, "-interval=1s")
 		gone := 0
 		for _, f := range r.Disagreements {

@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/services/internal/topology"
 	"github.com/curfew-project/curfew/shared/clock"
 	"github.com/curfew-project/curfew/shared/testkit/find"
@@ -40,6 +44,47 @@ func (p *place) launch(tb testing.TB) {
 		return
 	}
 	go func() { p.started <- p.topology.Start(ctx) }()
+}
+
+// eventStream is the name of the stream of events at the broker.
+const eventStream = "CURFEW_EVENTS"
+
+// startBrokers starts the servers of NATS alone and returns when they say where
+// the stream ends, which is waited for for a limited time only by the programs.
+func (p *place) startBrokers(tb testing.TB) {
+	tb.Helper()
+	for _, name := range p.named("nats-") {
+		must(tb, p.part(tb, name).Start(tb.Context()), "start a broker")
+	}
+	_, cfg := p.config(tb)
+	js := p.stream(tb, cfg)
+	eventually(tb, hang, func() error {
+		s, err := js.Stream(tb.Context(), eventStream)
+		if err == nil {
+			_, err = s.GetMsg(tb.Context(), s.CachedInfo().State.LastSeq)
+		}
+		return err
+	})
+}
+
+// config is the configuration of a revoker, and its file.
+func (p *place) config(tb testing.TB) (file string, cfg *config.Config) {
+	tb.Helper()
+	file = filepath.Join(p.topology.Dir, "revoker-1.hcl")
+	read := config.Default()
+	must(tb, read.Read(file), "read a configuration")
+	return file, &read
+}
+
+// stream is the broker's side of what a configuration names.
+func (p *place) stream(tb testing.TB, cfg *config.Config) jetstream.JetStream {
+	tb.Helper()
+	conn, err := nats.Connect(strings.Join(cfg.NATS.Servers, ","), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1))
+	must(tb, err, "connect to NATS")
+	tb.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	must(tb, err, "connect to JetStream")
+	return js
 }
 
 func (p *place) open(tb testing.TB) {

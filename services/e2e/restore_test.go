@@ -200,6 +200,9 @@ func TestStoreRestored(t *testing.T) {
 			for _, dir := range c.lost {
 				must(t, os.RemoveAll(filepath.Join(s.dir, dir)), "delete what is lost")
 			}
+			if p, far := s.form.(*place); far && len(c.back) > 0 {
+				p.startBrokers(t)
+			}
 			began := time.Now()
 			s.start(t)
 			t.Logf("the server served after %v", time.Since(began).Round(time.Millisecond))

@@ -41,7 +41,7 @@ func role(ctx context.Context, p *program.Process) error {
 	r, err := revoker.New(revoker.Deps{
 		Store: p.Store, Stream: stream, Index: index, Engines: p.Engines(), Clock: p.Clock, Log: p.Part("revoker"),
 	}, revoker.Config{
-		Name: p.Config.Name, StrayEvery: p.Config.Expiry.StraySweep, Paused: p.Config.Expiry.Paused,
+		Name: p.Config.Name, StrayEvery: p.Config.Expiry.StraySweep, Lanes: int(p.Config.Expiry.Lanes), Paused: p.Config.Expiry.Paused,
 		Observer: heartbeat.Index{Observer: watch, Tell: p.Tell, Strays: p.Config.Expiry.StraySweep}, Ahead: ahead(p.Config.Redis),
 		// Redis may be away: what is overdue then goes by an index of our own.
 		Fallback: memory.New(),

@@ -1,8 +1,10 @@
 // Package claim takes due leases out of the indexes and flies them: a flight is
 // one batch of one target on its way through the worker.
 //
-// What holds: a target never waits for another; at most Config.Flights batches
-// of a target are in the air; where they are not full, the next one waits a few
+// What holds: a target never waits for another, unless Config.Lanes bounds what
+// all of them have in the air: then each target that waits gets a flight before
+// one gets a second, and the probe of a target that is down takes no lane. At most
+// Config.Flights batches of a target are in the air; where they are not full, the next one waits a few
 // milliseconds at most for the last to close its logins, so that batches grow with
 // the load and one lease alone waits for nobody; a claim is extended while its
 // flight lasts, however long that is, and lapses within Config.Hold when the
@@ -18,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +52,7 @@ type Config struct {
 	Batch   int // leases of a flight; 128
 	Flights int // of one target that are closing logins; 16
 	Aloft   int // of one target in all; 8 times Flights
+	Lanes   int // of all targets; 0: no bound
 	// Gather is how long the next flight of a target waits for one that was not
 	// full to close its logins: what falls due meanwhile goes together. 10 ms; below
 	// 0: not at all.
@@ -74,6 +78,7 @@ type Claimer struct {
 
 	mu      sync.Mutex
 	targets map[string]*target
+	lanes   int // taken
 	flights sync.WaitGroup
 }
 
@@ -176,15 +181,23 @@ func (l *look) Do(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	var errs error
+	var due []string
 	for _, u := range up {
 		if wait := u.At.Sub(now); wait > 0 {
 			rest = min(rest, wait)
 			continue
 		}
-		wait, err := l.launch(ctx, l.index, u.Target, now)
-		if errs = errors.Join(errs, err); wait > 0 {
-			rest = min(rest, wait)
-		}
+		due = append(due, u.Target)
+	}
+	// A flight for each, then a second for each.
+	for len(due) > 0 {
+		due = slices.DeleteFunc(due, func(target string) bool {
+			flown, wait, err := l.launch(ctx, l.index, target, now)
+			if errs = errors.Join(errs, err); wait > 0 {
+				rest = min(rest, wait)
+			}
+			return !flown
+		})
 	}
 	if errs == nil {
 		l.good.Store(l.clock.Now().UnixNano())
@@ -200,22 +213,21 @@ func (c *Claimer) Working() bool {
 	return good != 0 && age <= max(time.Second, 4*c.cfg.MaxRest)
 }
 
-// launch claims and flies batches of one target until it has none due or no
-// room; wait is how long it is at most until there is room for those that gather.
-func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now time.Time) (wait time.Duration, err error) {
-	for {
-		limit, probe, wait := c.room(name)
-		if limit == 0 {
-			return wait, nil
-		}
-		claim, err := x.Claim(ctx, name, now, limit, c.cfg.Hold)
-		if err != nil || len(claim.Members) == 0 {
-			c.land(name, work.Result{}, probe, false)
-			return 0, err
-		}
-		number := c.depart(name, len(claim.Members) == limit)
-		c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim, probe, number) })
+// launch claims and flies a batch of one target, if it has one due and room; wait
+// is how long it is at most until there is room for those that gather.
+func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now time.Time) (flown bool, wait time.Duration, err error) {
+	limit, probe, wait := c.room(name)
+	if limit == 0 {
+		return false, wait, nil
 	}
+	claim, err := x.Claim(ctx, name, now, limit, c.cfg.Hold)
+	if err != nil || len(claim.Members) == 0 {
+		c.land(name, work.Result{}, probe, false)
+		return false, 0, err
+	}
+	number := c.depart(name, len(claim.Members) == limit)
+	c.flights.Go(func() { c.fly(context.WithoutCancel(ctx), x, claim, probe, number) })
+	return true, 0, nil
 }
 
 // depart notes a flight; the next one waits for it unless it is full.
@@ -246,6 +258,8 @@ func (c *Claimer) room(name string) (limit int, probe bool, wait time.Duration) 
 		return 0, false, 0
 	case t.closing >= c.cfg.Flights || t.flights >= c.cfg.Aloft:
 		return 0, false, 0
+	case c.cfg.Lanes > 0 && c.lanes >= c.cfg.Lanes && t.down.IsZero():
+		return 0, false, 0
 	}
 	if wait := t.gather.Sub(c.clock.Now()); wait > 0 {
 		return 0, false, wait
@@ -255,6 +269,7 @@ func (c *Claimer) room(name string) (limit int, probe bool, wait time.Duration) 
 	if !t.down.IsZero() {
 		return 1, true, 0
 	}
+	c.lanes++
 	return c.cfg.Batch, false, 0
 }
 
@@ -281,6 +296,9 @@ func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered 
 	defer c.mu.Unlock()
 	t := c.targets[name]
 	t.flights--
+	if !probe {
+		c.lanes--
+	}
 	if !left {
 		t.closing--
 	}

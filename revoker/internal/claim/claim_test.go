@@ -351,6 +351,41 @@ func TestFlightsAreBounded(t *testing.T) {
 	})
 }
 
+// Where the lanes of all targets are bounded, each target gets one before any gets
+// a second, whatever it has due; what is down keeps none.
+func TestLanes(t *testing.T) {
+	bubble(t, claim.Config{Flights: 8, Batch: 10, Lanes: 4, MinProbe: 100 * time.Millisecond, MaxProbe: 100 * time.Millisecond}, func(w *world) {
+		w.do = func(target string, members []expiry.Member) (work.Result, error) {
+			if target == "down" {
+				time.Sleep(time.Second)
+				return work.Result{Later: later(members, 0), Down: true}, nil
+			}
+			time.Sleep(10 * time.Second)
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("down", 1)
+		time.Sleep(5 * time.Second)
+		w.offer("a", 1000)
+		for _, target := range []string{"b", "c"} {
+			w.offer(target, 1)
+		}
+		w.urge("a")
+		time.Sleep(5 * time.Second)
+		if a, b, c := len(w.of("a")), len(w.of("b")), len(w.of("c")); a != 2 || b != 1 || c != 1 {
+			t.Errorf("%d, %d, %d flights; want 2, 1, 1", a, b, c)
+		}
+		before := len(w.of("down"))
+		time.Sleep(4 * time.Second)
+		if after := len(w.of("down")); before < 3 || after < before+2 {
+			t.Errorf("%d probes of what is down, then %d", before, after)
+		}
+		time.Sleep(10 * time.Minute)
+		if n := w.left(); n != 1 {
+			t.Errorf("%d leases left, want that of the target that is down", n)
+		}
+	})
+}
+
 // B7: flights whose logins are closed make room for others while their removal
 // takes its time; how many are in the air stays bounded.
 func TestSlowRemovalsKeepNobodyOpen(t *testing.T) {

@@ -177,7 +177,10 @@ func (l *Limits) CachedTokens() int {
 // Expiry tunes the revoker.
 type Expiry struct {
 	StraySweep time.Duration
-	Paused     bool // nothing is revoked: for tests and emergencies
+	// Lanes bounds the batches of leases, of all targets, that a process takes away
+	// at a time; 0: no bound.
+	Lanes  int64
+	Paused bool // nothing is revoked: for tests and emergencies
 }
 
 const (
@@ -264,6 +267,7 @@ func (c *Config) bounds(k *checks) {
 	k.need(c.Limits.Backlog > 0 && c.Limits.InFlight > 0 && c.Limits.Lag > 0, "limits must be above 0")
 	k.need(c.Limits.Tokens >= 0, "cached_tokens must be 0, for none, or more")
 	k.need(c.Expiry.StraySweep > 0, "stray_sweep must be above 0")
+	k.need(c.Expiry.Lanes >= 0 && c.Expiry.Lanes <= 1<<16, "lanes of expiry must be 0 to 65536")
 	for _, dir := range c.Audit.DeviceDirs {
 		k.need(filepath.IsAbs(dir) && filepath.Clean(dir) != "/", "%q in device_dirs of audit is not the absolute path of a directory other than /", dir)
 	}

@@ -57,7 +57,7 @@ listener "tcp" {
 }
 nats   { listen = "127.0.0.1:4222" }
 limits { max_backlog = 10 max_in_flight = 20 max_revocation_lag = "30s" cached_tokens = 40 }
-expiry { stray_sweep = "5s" paused = true }
+expiry { stray_sweep = "5s" lanes = 8 paused = true }
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ expiry { stray_sweep = "5s" paused = true }
 	want := Config{
 		DataDir: "d", KeyFile: "/k", AutoUnseal: true, TTL: TTL{time.Hour, 24 * time.Hour}, Log: Log{"debug", "text"},
 		Listener: Listener{Address: "0.0.0.0:8200", CertFile: "c.pem", KeyFile: "k.pem", ClientCAFile: "ca.pem", RequireClientCert: true, MinVersion: "tls13", MaxRequestSize: 4096, MaxRequestDuration: 10 * time.Second},
-		NATS:     NATS{Listen: "127.0.0.1:4222", Replicas: 1}, Limits: Limits{10, 20, 30 * time.Second, 40}, Expiry: Expiry{5 * time.Second, true},
+		NATS:     NATS{Listen: "127.0.0.1:4222", Replicas: 1}, Limits: Limits{10, 20, 30 * time.Second, 40}, Expiry: Expiry{5 * time.Second, 8, true},
 		Store: Store{MaxConns: 16}, Audit: Audit{LedgerDir: "d/audit/ledger"},
 	}
 	if !reflect.DeepEqual(c, want) {

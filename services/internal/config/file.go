@@ -113,7 +113,7 @@ func (c *Config) Parse(text string) error {
 			"max_backlog": &c.Limits.Backlog, "max_in_flight": &c.Limits.InFlight, "max_revocation_lag": &c.Limits.Lag,
 			"cached_tokens": &c.Limits.Tokens,
 		}),
-		"expiry": block(keys{"stray_sweep": &c.Expiry.StraySweep, "paused": &c.Expiry.Paused}),
+		"expiry": block(keys{"stray_sweep": &c.Expiry.StraySweep, "lanes": &c.Expiry.Lanes, "paused": &c.Expiry.Paused}),
 	}.read(list)
 }
 

@@ -39,7 +39,7 @@ func (t *Topology) addPostgres(ctx context.Context, name string) (*server.Postgr
 	p, err := server.NewPostgres(server.PostgresConfig{
 		Programs: programs, Environ: t.cfg.Environ, Password: t.superuser, TempDir: t.cfg.Parent,
 		Durable:  true, // the store is the truth: it refuses another one (A7)
-		Settings: map[string]string{"max_connections": "200"},
+		Settings: map[string]string{"max_connections": strconv.Itoa(100 + 25*(t.cfg.Issuers+t.cfg.Revokers+t.cfg.Auditors))},
 	})
 	if err != nil {
 		return nil, err

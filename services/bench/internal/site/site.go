@@ -1,12 +1,14 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/curfew-project/curfew/services/internal/child"
@@ -23,6 +25,8 @@ type Config struct {
 	Distributed bool
 	Issuers     int // of the distributed form; 2
 	Revokers    int // 2
+	Lanes       int // of each revoker, over all targets; 0: no bound
+	Connections int // that the target takes; 400
 	Finder      find.Finder
 	Environ     []string // the caller's
 	Clock       clock.Clock
@@ -75,6 +79,14 @@ func Open(ctx context.Context, cfg Config) (_ *Site, err error) {
 	return s, open(ctx)
 }
 
+// Beside is another site of programs and a target as those of this one, which has
+// so many revokers with so many lanes each. Close it.
+func (s *Site) Beside(ctx context.Context, revokers, lanes int) (*Site, error) {
+	cfg := s.cfg
+	cfg.Distributed, cfg.Issuers, cfg.Revokers, cfg.Lanes, cfg.Connections = true, 1, revokers, lanes, 2000
+	return Open(ctx, cfg)
+}
+
 func (s *Site) openTarget(ctx context.Context) error {
 	programs, err := s.cfg.Finder.Postgres(ctx)
 	if err != nil {
@@ -82,7 +94,7 @@ func (s *Site) openTarget(ctx context.Context) error {
 	}
 	s.postgres, err = server.NewPostgres(server.PostgresConfig{
 		Programs: programs, Environ: s.cfg.Environ, Password: rand.Text(), Durable: true,
-		Settings: map[string]string{"max_connections": "400"}, // many targets in one server
+		Settings: map[string]string{"max_connections": strconv.Itoa(cmp.Or(s.cfg.Connections, 400))}, // many targets in one server
 	})
 	if err != nil {
 		return err
@@ -105,6 +117,7 @@ func (s *Site) openTopology(ctx context.Context) error {
 	s.topology, err = topology.Open(ctx, topology.Config{
 		Programs: s.cfg.Programs, Finder: s.cfg.Finder, Environ: s.cfg.Environ, Clock: s.cfg.Clock,
 		Issuers: s.cfg.Issuers, Revokers: s.cfg.Revokers, Auditors: 1, Streams: 1, Profiles: true,
+		Settings: fmt.Sprintf("expiry { lanes = %d }", s.cfg.Lanes),
 	})
 	if err != nil {
 		return err

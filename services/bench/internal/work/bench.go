@@ -31,6 +31,10 @@ type Config struct {
 	Live     int           // of memory and restart
 	Singles  int           // of the lag of one lease
 	Outage   time.Duration // of the target
+	Revokers []int         // of scaling
+	Targets  int           // they share
+	Each     int           // leases of each
+	Latency  time.Duration // of each, there and back
 	Profiles string        // folder; empty: none
 }
 
@@ -66,6 +70,7 @@ func all() []benchmark {
 		{"mix", false, (*Bench).mix},
 		{"outage", true, (*Bench).outage},
 		{"memory", true, (*Bench).memory}, // its leases are restart's, too
+		{"scale", true, (*Bench).scale},
 	}
 }
 
@@ -126,8 +131,13 @@ func (b *Bench) connect(ctx context.Context) error {
 	if _, err := b.api.Do(ctx, http.MethodPost, "sys/mounts/"+mount, map[string]any{"type": "database"}); err != nil {
 		return fmt.Errorf("mount the engine: %w", err)
 	}
-	_, err := b.api.Do(ctx, http.MethodPost, mount+"/config/"+connection, map[string]any{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": b.site.Target.Connection(""),
+	return b.connectAs(ctx, connection, "")
+}
+
+// connectAs connects the target as it is reached at an address; empty: its own.
+func (b *Bench) connectAs(ctx context.Context, name, address string) error {
+	_, err := b.api.Do(ctx, http.MethodPost, mount+"/config/"+name, map[string]any{
+		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": b.site.Target.Connection(address),
 		"username": site.Admin, "password": b.site.Target.AdminPassword().Reveal(),
 	})
 	if err != nil {

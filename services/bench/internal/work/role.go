@@ -61,15 +61,20 @@ func (b *Bench) role(ctx context.Context, v variant, ttl time.Duration) (string,
 	if b.roles[name] {
 		return name, nil
 	}
+	return name, b.writeRole(ctx, name, connection, v, ttl)
+}
+
+// writeRole writes a role of a connection.
+func (b *Bench) writeRole(ctx context.Context, name, of string, v variant, ttl time.Duration) error {
 	_, err := b.api.Do(ctx, http.MethodPost, mount+"/roles/"+name, map[string]any{
-		"db_name": connection, "creation_statements": v.creation, "scram_iterations": v.iterations,
+		"db_name": of, "creation_statements": v.creation, "scram_iterations": v.iterations,
 		"default_ttl": int(ttl.Seconds()), "max_ttl": int(long.Seconds()),
 	})
 	if err != nil {
-		return "", fmt.Errorf("write a role: %w", err)
+		return fmt.Errorf("write a role: %w", err)
 	}
 	b.roles[name] = true
-	return name, nil
+	return nil
 }
 
 // issue makes a credential.

@@ -247,7 +247,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 	revoke, err := revoker.New(revoker.Deps{
 		Store: s.store, Stream: bus, Index: memory.New(), Engines: s.engines(), Clock: s.clock, Log: s.part("revoker"),
 	}, revoker.Config{
-		Name: process, StrayEvery: s.cfg.Expiry.StraySweep, Paused: s.cfg.Expiry.Paused,
+		Name: process, StrayEvery: s.cfg.Expiry.StraySweep, Lanes: int(s.cfg.Expiry.Lanes), Paused: s.cfg.Expiry.Paused,
 		Observer: heartbeat.Index{Observer: watch, Tell: beat.Tell, Strays: s.cfg.Expiry.StraySweep},
 	})
 	if err != nil {
