@@ -10,7 +10,6 @@ import (
 	"github.com/curfew-project/curfew/services/internal/config"
 	"github.com/curfew-project/curfew/services/internal/unseal"
 	"github.com/curfew-project/curfew/shared/bus"
-	"github.com/curfew-project/curfew/shared/bus/jetstream"
 	"github.com/curfew-project/curfew/shared/engine/database"
 	"github.com/curfew-project/curfew/shared/fsck"
 	"github.com/curfew-project/curfew/shared/step"
@@ -21,7 +20,7 @@ import (
 const tailWithin = 2 * time.Second
 
 // Tail asks for the end of the event stream, for fsck.
-func Tail(stream *jetstream.Bus) func(context.Context) *fsck.Tail {
+func Tail(stream bus.Ender) func(context.Context) *fsck.Tail {
 	return func(ctx context.Context) *fsck.Tail {
 		ctx, cancel := context.WithTimeout(ctx, tailWithin)
 		defer cancel()

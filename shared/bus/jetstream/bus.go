@@ -62,6 +62,7 @@ type Bus struct {
 	js     jetstream.JetStream
 	stop   func()
 	inside *inside // the server; nil: it is not in this process
+	marker *marker // of that server; nil: there is none
 
 	turn    chan struct{} // held by who publishes
 	failed  int           // publishes in a row
@@ -123,6 +124,7 @@ func told(err error) error {
 
 // Announce implements [bus.Publisher].
 func (b *Bus) Announce(_ context.Context, head event.Position) error {
+	b.marker.flush() // once in a while is often enough
 	if err := b.Disconnected(); err != nil {
 		return fmt.Errorf("announce head: %w", err)
 	}
@@ -171,6 +173,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	case <-b.js.PublishAsyncComplete():
 	case <-ctx.Done():
 	}
+	b.marker.flush()
 	b.nc.Close()
 	b.stop()
 	return nil

@@ -37,6 +37,11 @@
 // What the server does not permit is no error: [Bus.Check] names it with what
 // to change.
 //
+// A server inside the process reads all of its stream after a kill before it
+// serves: seconds for a full one. [Published] says at once how far it had come, to
+// within the time between two announcements; a file beside the server's own keeps
+// that.
+//
 // # What can fail
 //
 //	server away      calls return ErrDisconnected; nats.go reconnects for ever,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -60,7 +61,7 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 		in.stop()
 		return nil, "", err
 	}
-	b.inside = in
+	b.inside, b.marker = in, &marker{file: filepath.Join(cfg.Dir, markFile), source: cfg.Source}
 	_ = b.ensureStream(ctx, true) // kept for Check; whoever needs the stream tries again
 	if cfg.Listen == "" {
 		return b, "", nil

@@ -35,6 +35,9 @@ func (b *Bus) Publish(ctx context.Context, events []event.Event) (acked int, err
 		return 0, fmt.Errorf("publish: %w", ctx.Err())
 	}
 	acked, err = b.publishAll(ctx, events)
+	if acked > 0 {
+		b.marker.note(events[acked-1].Position)
+	}
 	return acked, b.tend(ctx, acked, err)
 }
 

@@ -55,8 +55,8 @@ func (s *Server) announcement(ctx context.Context, addr net.Addr) Announcement {
 	if !s.cfg.Dev && s.cfg.AutoInit {
 		a.TokenFile = s.tokenFile()
 	}
-	if url := s.stream.Load(); url != nil && *url != "" {
-		a.Stream, a.StreamUser, a.StreamFile = *url, jetstream.SubscriberUser, s.subscriberFile()
+	if url := s.streamURL(); url != "" {
+		a.Stream, a.StreamUser, a.StreamFile = url, jetstream.SubscriberUser, s.subscriberFile()
 	}
 	return a
 }

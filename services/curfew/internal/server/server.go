@@ -57,8 +57,7 @@ type Server struct {
 	audit   atomic.Pointer[auditor.Auditor]
 	running atomic.Bool // all roles
 	// Stream is the URL for subscribers; set when the roles run.
-	stream atomic.Pointer[string]
-	bus    atomic.Pointer[jetstream.Bus]
+	stream atomic.Pointer[stream]
 }
 
 // New opens the store and wires the API; nothing runs yet. hangups tells of
@@ -162,6 +161,9 @@ func (s *Server) run(ctx context.Context, announce func(Announcement)) error {
 			return errors.Join(err, l.Close())
 		}
 		s.serve(ctx, l)
+		if err := s.awaitSubscribers(ctx); err != nil {
+			return err
+		}
 		announce(s.announcement(ctx, l.Addr()))
 	default: // sys/init over the API starts the roles
 		s.serve(ctx, l)
@@ -205,6 +207,11 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !bus.known() { // where it ends has to be asked, before anything is decided (A7)
+		if err := bus.wait(ctx); err != nil {
+			return err
+		}
+	}
 	auditDir := filepath.Join(s.cfg.DataDir, "audit")
 	if err := os.MkdirAll(auditDir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of the record: %w", err)
@@ -213,7 +220,7 @@ func (s *Server) startRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	audit, err := auditor.New(ctx, auditor.Deps{Stream: bus, Store: s.store, Seal: s.install, Clock: s.clock, Log: s.part("auditor")},
+	audit, err := auditor.New(ctx, auditor.Deps{Stream: atLeast{bus}, Store: s.store, Seal: s.install, Clock: s.clock, Log: s.part("auditor")},
 		auditor.Config{Dir: auditDir, Installation: s.install.ID(), DeviceDirs: devices.Below, NoDevice: devices.Except})
 	if err != nil {
 		return err
@@ -263,7 +270,8 @@ func (s *Server) startRoles(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) openStream(ctx context.Context) (*jetstream.Bus, error) {
+// openStream begins to start the stream.
+func (s *Server) openStream(ctx context.Context) (*stream, error) {
 	cfg := jetstream.EmbedConfig{
 		Config: jetstream.Config{Source: "/curfew/" + s.install.ID()},
 		Dir:    filepath.Join(s.cfg.DataDir, "nats"), Listen: s.cfg.NATS.Listen,
@@ -275,19 +283,15 @@ func (s *Server) openStream(ctx context.Context) (*jetstream.Bus, error) {
 		}
 		cfg.Subscriber = password
 	}
-	bus, url, err := jetstream.Embed(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	s.stream.Store(&url)
-	s.bus.Store(bus)
-	s.life.OnStop("stream", bus.Close)
+	bus := newStream(cfg)
+	s.stream.Store(bus)
+	s.life.Run(ctx, "stream", bus.run)
 	return bus, nil
 }
 
 // tail is where the event stream ends, for fsck.
 func (s *Server) tail(ctx context.Context) *fsck.Tail {
-	bus := s.bus.Load()
+	bus := s.stream.Load()
 	if bus == nil {
 		return &fsck.Tail{Error: "the stream has not started yet"}
 	}
