@@ -370,6 +370,8 @@ func (s *teller) shared() {
 	def["creation_statements"] = creation + ` GRANT SELECT ON TABLE items TO "{{name}}";`
 	_, _ = s.put("database/roles/"+name, def)
 	second, more := s.issue(s.c, "database/creds/"+name)
+	def["creation_statements"] = creation + ` GRANT SELECT ON nothing TO "{{name}}";`
+	_, _ = s.put("database/roles/"+name, def) // its group is on record, and the target does not make it
 	s.remove("database/roles/" + name)
 	for _, c := range []credential{first, second} {
 		if some && c == first || more && c == second {

@@ -87,9 +87,6 @@ func unreached(distributed bool) map[string]string {
 		"only sessions of which the admin may end some and not others: postgres' own tests (C4)": {
 			"shared/engine/database/internal/postgres.Target.round target.queries #2",
 		},
-		"only a creation that is still open after its deadline: postgres' own tests (B1)": {
-			"shared/engine/database/internal/postgres.Target.wait target.transact",
-		},
 	} {
 		for _, p := range points {
 			excused[p] = reason

@@ -422,6 +422,50 @@ func TestStrayGroups(t *testing.T) {
 	})
 }
 
+// meanwhile is a store in which something happens before the group roles are listed.
+type meanwhile struct {
+	Store
+	do func()
+}
+
+func (m *meanwhile) List(
+	ctx context.Context, kind store.Kind, prefix, after string, withdrawn bool, limit int,
+) ([]store.Entry, error) {
+	if do := m.do; do != nil && kind == store.KindGroupRole {
+		m.do = nil
+		do()
+	}
+	return m.Store.List(ctx, kind, prefix, after, withdrawn, limit)
+}
+
+// B3: a group that is dropped with its entry after the target was listed, and before
+// the entries are, is no stray.
+func TestGroupDroppedDuringTheSweep(t *testing.T) {
+	t.Parallel()
+	eachSharing(t, func(s *sharing) {
+		s.shared("readonly", grantTables)
+		s.shared("other", grantTables)
+		stays := s.onRecord()[0].Name
+		if s.onRecord()[0].Role == "readonly" {
+			stays = s.onRecord()[1].Name
+		}
+		s.must(engine.Delete, "roles/readonly", nil)
+		m := &meanwhile{Store: s.fake}
+		sweeper := s.process(m)
+		happened := false
+		m.do = func() {
+			s.kept(1)
+			happened = len(s.onRecord()) == 1
+		}
+		if n := sweeper.sweeps(); n != 0 || !happened {
+			s.tb.Errorf("%d groups taken for strays; it was dropped meanwhile: %t", n, happened)
+		}
+		if got := s.roles(); len(got) != 1 || got[0] != stays {
+			s.tb.Errorf("groups %v are left, want %s", got, stays)
+		}
+	})
+}
+
 // A copy of the installation changes nothing by itself (B3), and what it would
 // drop stays.
 func TestGroupsOfACopy(t *testing.T) {

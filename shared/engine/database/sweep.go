@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/curfew-project/curfew/shared/engine"
 	"github.com/curfew-project/curfew/shared/engine/database/internal/postgres"
+	"github.com/curfew-project/curfew/shared/engine/username"
 	"github.com/curfew-project/curfew/shared/store"
 )
 
@@ -56,22 +58,17 @@ func (e *Engine) Accounts(ctx context.Context, target, after string, limit int) 
 			if err != nil {
 				return err
 			}
-			var kept map[string]bool
+			loose, err := e.looseGroups(ctx, namer, o, after, limit, names)
+			if err != nil {
+				return err
+			}
 			for _, name := range names {
 				after = name
 				if m, ok := namer.Recognise(name); ok {
 					out = append(out, engine.Account{Name: name, CreatedAt: m.CreatedAt})
 				}
-				if at, ok := namer.RecogniseGroup(name); ok {
-					// The entry precedes the role: it is looked for after the listing.
-					if kept == nil {
-						if kept, err = e.groupNames(ctx); err != nil {
-							return err
-						}
-					}
-					if !kept[name] {
-						out = append(out, engine.Account{Name: name, CreatedAt: at})
-					}
+				if at, ok := namer.RecogniseGroup(name); ok && loose[name] {
+					out = append(out, engine.Account{Name: name, CreatedAt: at})
 				}
 				if len(out) == limit {
 					return nil
@@ -86,6 +83,40 @@ func (e *Engine) Accounts(ctx context.Context, target, after string, limit int) 
 		return nil, engine.AsError(err)
 	}
 	return out, nil
+}
+
+// looseGroups are the group roles of ours among the names of a page that no entry
+// has. The entry precedes the role and is deleted after it (B1): so it is looked
+// for after the role was seen, and the role once more after that.
+func (e *Engine) looseGroups(
+	ctx context.Context, namer *username.Namer, o *opened, after string, limit int, names []string,
+) (loose map[string]bool, err error) {
+	var kept map[string]bool
+	found := map[string]bool{}
+	for _, name := range names {
+		if _, ok := namer.RecogniseGroup(name); !ok {
+			continue
+		}
+		if kept == nil {
+			if kept, err = e.groupNames(ctx); err != nil {
+				return nil, err
+			}
+		}
+		found[name] = !kept[name]
+	}
+	maps.DeleteFunc(found, func(_ string, alone bool) bool { return !alone })
+	if len(found) == 0 {
+		return nil, nil
+	}
+	again, err := o.Accounts(ctx, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	loose = map[string]bool{}
+	for _, name := range again {
+		loose[name] = found[name]
+	}
+	return loose, nil
 }
 
 // StrayPlan implements [engine.Sweeper]: a stray has no role, so the safe
