@@ -42,6 +42,7 @@ func TestCrashPoints(t *testing.T) {
 	w := open(t)
 	found := w.explore(t)
 	plans := w.plans(found)
+	all := len(plans)
 	if text := os.Getenv(pointsVariable); text != "" {
 		asked := regexp.MustCompile(text)
 		plans = slices.DeleteFunc(plans, func(p crashpoint.Plan) bool { return !asked.MatchString(p.String()) })
@@ -64,7 +65,9 @@ func TestCrashPoints(t *testing.T) {
 		t.Logf("%d plans were carried out; further points came about after %d batches", row.Rounds, len(later))
 		w.afterOthers(t, &row, found, later)
 		w.news(t, found)
-		w.neverHit(t, found)
+		if len(plans) == all { // a few plans leave out what only others bring about
+			w.neverHit(t, found)
+		}
 	}
 	w.close(t, &row)
 }
