@@ -139,6 +139,13 @@ type Data struct {
 	Granted lease.ID `json:"granted,omitempty"`
 }
 
+// Same reports whether e and o are one event, as told by whichever releases: one
+// may know fields of it that the other does not.
+func (e *Event) Same(o *Event) bool {
+	return e.Position == o.Position && e.Type == o.Type && e.Time.Equal(o.Time) && e.Subject == o.Subject &&
+		e.Data.LeaseID == o.Data.LeaseID && e.Data.Version == o.Data.Version
+}
+
 // Of is the event of one transition: before became after by c at the store's
 // time at.
 func Of(before, after *lease.Lease, c *lease.Change, at time.Time) Event {

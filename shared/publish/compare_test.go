@@ -48,6 +48,7 @@ func TestStreamAgrees(t *testing.T) {
 		"nothing":          func(event.Event) event.Event { return event.Event{} },
 		"the same event":   func(e event.Event) event.Event { e.Time = e.Time.In(time.FixedZone("", 3600)); return e },
 		"one not readable": func(e event.Event) event.Event { return event.Event{Position: e.Position} },
+		"another release":  func(e event.Event) event.Event { e.Data.TTLSeconds++; return e },
 		"an older epoch":   func(e event.Event) event.Event { e.Position = event.Position{Number: 9}; return e },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,6 +72,54 @@ func TestStreamAgrees(t *testing.T) {
 	})
 }
 
+// What the store has recorded as sent is not compared: it may be deleted.
+func TestStreamBehind(t *testing.T) {
+	t.Parallel()
+	w, p := third(t, func(e event.Event) event.Event { e.Subject = "another"; return e })
+	if err := w.fake.Confirm(t.Context(), publish.Sent, w.broker.tail.Position); err != nil {
+		t.Fatal(err)
+	}
+	w.append(t, 1)
+	w.drain(t, p)
+	if n := len(w.broker.numbers()); n != 1 {
+		t.Errorf("%d events were sent, want 1", n)
+	}
+}
+
+// While one looks, another may send, record and delete what the stream ends with.
+func TestStreamMovesOn(t *testing.T) {
+	t.Parallel()
+	w, p := third(t, func(e event.Event) event.Event { e.Position.Number--; return e })
+	w.broker.then = func() {
+		if n, err := w.fake.Trim(t.Context(), w.broker.tail.Position, 10); n != 2 || err != nil {
+			t.Errorf("deleted %d: %v", n, err)
+		}
+	}
+	if _, err := p.Do(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, suspended, err := w.fake.Suspension(t.Context()); suspended || err != nil {
+		t.Errorf("suspended: %t, %v", suspended, err)
+	}
+}
+
+// Who takes the lock back compares again: somebody else has published meanwhile.
+func TestComparedAfterHandOver(t *testing.T) {
+	t.Parallel()
+	w, p := third(t, func(e event.Event) event.Event { return e })
+	w.drain(t, p)
+	w.clock.Advance(time.Minute)
+	if _, ok, err := w.fake.Acquire(t.Context(), publish.LockName, "another", time.Millisecond); !ok || err != nil {
+		t.Fatalf("the lock is taken: %v", err)
+	}
+	w.clock.Advance(time.Minute)
+	w.append(t, 1)
+	w.broker.tail = event.Event{Position: event.Position{Epoch: 1, Number: 40}}
+	if _, err := p.Do(t.Context()); !errors.Is(err, publish.ErrRewound) {
+		t.Errorf("do: %v, want ErrRewound", err)
+	}
+}
+
 // A7: a stream that ends with what is none of the store's events is not published
 // to before the store was recovered.
 func TestStreamDiffers(t *testing.T) {
@@ -80,7 +129,9 @@ func TestStreamDiffers(t *testing.T) {
 		"a later epoch":   func(e event.Event) event.Event { e.Position = event.Position{Epoch: 2, Number: 1}; return e },
 		"another subject": func(e event.Event) event.Event { e.Subject = "another"; return e },
 		"another time":    func(e event.Event) event.Event { e.Time = e.Time.Add(time.Microsecond); return e },
-		"other data":      func(e event.Event) event.Event { e.Data.Reason = "another"; return e },
+		"another type":    func(e event.Event) event.Event { e.Type = "another"; return e },
+		"another lease":   func(e event.Event) event.Event { e.Data.LeaseID = "another"; return e },
+		"another version": func(e event.Event) event.Event { e.Data.Version++; return e },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

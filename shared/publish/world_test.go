@@ -31,8 +31,9 @@ type broker struct {
 	script func(n int) (arrive, ack int, err error)
 	deaf   bool // announcements fail
 	tail   event.Event
-	gone   error // why it does not say where it ends
-	asked  int   // how often it was to
+	gone   error  // why it does not say where it ends
+	asked  int    // how often it was to
+	then   func() // once it has said it; nil: nothing
 }
 
 type head struct {
@@ -65,6 +66,9 @@ func (b *broker) Tail(context.Context) (event.Event, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked++
+	if b.then != nil {
+		defer b.then()
+	}
 	if n := len(b.sent); n > 0 && b.tail.Position.Number == 0 {
 		return b.sent[n-1], b.gone
 	}

@@ -25,6 +25,8 @@ var (
 	// ErrRewound says that the store has not what the ledger has (A7).
 	ErrRewound = errors.New("the store was restored from a copy")
 
+	// errUnheard says that the end of the stream is asked for again.
+	errUnheard = errors.New("the stream does not say where it ends")
 	// errSuspended says that this is known, and that it was not recovered yet.
 	errSuspended = errors.New("the store is suspended")
 )
@@ -132,6 +134,11 @@ func (a *Appender) Do(ctx context.Context) (time.Duration, error) {
 	rest, err := a.round(ctx)
 	if err != nil {
 		a.placed = false // what failed may have been done
+	}
+	if errors.Is(err, errUnheard) {
+		return a.cfg.Wait, nil // often enough for Config.Tail to be kept to
+	}
+	if err != nil {
 		return a.cfg.Wait, a.recover(ctx, err)
 	}
 	return rest, nil

@@ -30,6 +30,20 @@ func Encode(e event.Event) ([]byte, error) {
 	return line, nil
 }
 
+// Holds reports whether line is what the ledger has of e, also where another
+// release wrote it.
+func Holds(line []byte, e event.Event) bool {
+	var kept event.Event
+	if json.Unmarshal(line, &kept) != nil {
+		return false
+	}
+	if kept.Same(&e) {
+		return true
+	}
+	e = shorten(e)
+	return kept.Same(&e)
+}
+
 // shorten cuts the texts that others choose.
 func shorten(e event.Event) event.Event {
 	d := &e.Data

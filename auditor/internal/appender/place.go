@@ -1,7 +1,6 @@
 package appender
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,8 +80,8 @@ func (a *Appender) streamed(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
-	now := a.clock.Now()
-	if a.asked.IsZero() {
+	now, again := a.clock.Now(), !a.asked.IsZero()
+	if !again {
 		a.asked = now
 	}
 	bounded, stop := context.WithTimeout(ctx, answer)
@@ -94,7 +93,10 @@ func (a *Appender) streamed(ctx context.Context) error {
 		return nil
 	case err != nil:
 		if now.Sub(a.asked) < a.cfg.Tail { // it may be starting, too
-			return fmt.Errorf("compare the stream with the store: %w", err)
+			if !again {
+				a.log.Warn().Err(err).Dur("at_most", a.cfg.Tail).Msg("the stream does not say where it ends; asking again")
+			}
+			return fmt.Errorf("compare the stream with the store: %w: %w", errUnheard, err)
 		}
 		a.log.Warn().Err(err).Msg("the stream does not say where it ends: whether it has more than store and ledger is not known")
 		return nil
@@ -150,6 +152,9 @@ func (a *Appender) look(ctx context.Context) error {
 	if suspended && why.Started.IsZero() {
 		return fmt.Errorf("%w: %s (A7)", errSuspended, why.Reason)
 	}
+	if !a.started.Started.Equal(why.Started) {
+		a.asked = time.Time{}
+	}
 	a.started = why
 	head, err := a.store.Head(ctx)
 	if err != nil {
@@ -176,11 +181,7 @@ func (a *Appender) read(ctx context.Context, limit int) ([]event.Event, error) {
 	switch {
 	case a.last.Number == 0:
 	case len(events) > 0 && events[0].Position == a.last:
-		line, err := Encode(events[0])
-		if err != nil {
-			return nil, err
-		}
-		if !bytes.Equal(line, a.line) {
+		if !Holds(a.line, events[0]) {
 			return nil, fmt.Errorf("%w: its event %s is another than the ledger's (A7)", ErrRewound, a.last)
 		}
 		return events[1:], nil

@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 
@@ -38,8 +37,7 @@ func (r *Recovery) anchor(ctx context.Context) (at event.Position, err error) {
 	if err != nil || len(own) == 0 || own[0].Position != at {
 		return at, err
 	}
-	equal, err := agree(own[0], lines[0])
-	if err == nil && !equal && readable(at, lines[0]) {
+	if !appender.Holds(lines[0], own[0]) && readable(at, lines[0]) {
 		err = fmt.Errorf("%w: event %s, which the store knows to be on record, is another in the ledger; "+
 			"put back the ledger that belongs to this store, or the store that belongs to this ledger", ErrForeign, at)
 	}
@@ -60,14 +58,10 @@ func (r *Recovery) common(ctx context.Context, anchor event.Position) (event.Pos
 			return common, err
 		}
 		for i, e := range events {
-			if lines[i] == nil {
-				return common, nil
-			}
-			equal, err := agree(e, lines[i])
 			switch {
-			case err != nil:
-				return common, err
-			case equal:
+			case lines[i] == nil:
+				return common, nil
+			case appender.Holds(lines[i], e):
 				common = e.Position
 			case readable(e.Position, lines[i]):
 				return common, nil
@@ -107,12 +101,6 @@ func (r *Recovery) lines(ctx context.Context, events []event.Event) ([][]byte, e
 		from = to
 	}
 	return lines, nil
-}
-
-// agree reports whether line is what the ledger makes of e.
-func agree(e event.Event, line []byte) (bool, error) {
-	own, err := appender.Encode(e)
-	return bytes.Equal(own, line), err
 }
 
 // readable reports whether line is an event at all: what is damaged is neither

@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/curfew-project/curfew/auditor/internal/appender"
 	"github.com/curfew-project/curfew/auditor/internal/catalog"
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/publish"
 )
 
 const (
-	// room is how far before the ledger's last entry the stream is read: its
-	// times are of the broker's clock.
+	// room is how far before the time of the last event in which it agrees the
+	// stream is read: its times are of the broker's clock.
 	room = time.Hour
 	// plausible bounds by how much the stream's epoch may be ahead: whoever can
 	// publish to the broker must not choose the store's next one.
@@ -33,56 +35,97 @@ type seen struct {
 // common event, then of the stream what is neither in the ledger nor in the
 // store under its number.
 func (r *Recovery) fold(ctx context.Context, anchor, common event.Position, k *knowledge) (seen, error) {
-	var head event.Position
+	var head, sent event.Position
 	err := r.within(ctx, func(ctx context.Context) (err error) {
-		head, err = r.store.Head(ctx)
+		if head, err = r.store.Head(ctx); err != nil {
+			return err //nolint:wrapcheck // below
+		}
+		sent, err = r.store.Confirmed(ctx, publish.Sent)
 		return err
 	})
 	if err != nil {
-		return seen{}, fmt.Errorf("read the head: %w", err)
+		return seen{}, fmt.Errorf("read the positions: %w", err)
 	}
 	s := seen{to: common, epoch: max(head.Epoch, common.Epoch)}
-	since, err := r.foldLedger(ctx, common, k, &s)
-	if err != nil {
+	if err := r.foldLedger(ctx, common, k, &s); err != nil {
 		return s, err
 	}
-	err = r.foldStream(ctx, anchor, since, k, &s)
+	err = r.foldStream(ctx, parting(anchor, sent), k, &s)
 	return s, err
 }
 
-// foldLedger also returns the time of the ledger's last entry, zero where that
-// is not known.
-func (r *Recovery) foldLedger(ctx context.Context, common event.Position, k *knowledge, s *seen) (last time.Time, err error) {
+// parting is the last event in which the stream is known to agree: of what was
+// sent, and is on record, the store, which may have gone on from a copy together
+// with the ledger before the stream was heard. What it has of an older epoch was
+// taken in when the anchor's began.
+func parting(anchor, sent event.Position) event.Position {
+	start := event.Position{Epoch: anchor.Epoch}
+	switch {
+	case sent.Before(start):
+		return start
+	case sent.Before(anchor):
+		return sent
+	}
+	return anchor
+}
+
+func (r *Recovery) foldLedger(ctx context.Context, common event.Position, k *knowledge, s *seen) error {
 	epochs, err := r.ledger.Epochs()
 	if err != nil {
-		return last, err
+		return err
 	}
 	for _, epoch := range epochs {
 		s.epoch = max(s.epoch, epoch)
 		if epoch < common.Epoch {
 			continue
 		}
-		// Also the common one, for its time.
 		from := int64(1)
 		if epoch == common.Epoch {
-			from = max(1, common.Number)
+			from = common.Number + 1
 		}
 		for entry, err := range r.ledger.Entries(ctx, epoch, from, math.MaxInt64) {
 			if err != nil {
-				return last, fmt.Errorf("read the ledger: %w", err)
+				return fmt.Errorf("read the ledger: %w", err)
 			}
 			e := catalog.Decode(epoch, entry)
-			last = e.Time
-			if !common.Before(e.Position) {
-				continue
-			}
 			s.to, s.news = e.Position, s.news+1
 			if err := r.foldEntry(ctx, e, k); err != nil {
-				return last, err
+				return err
 			}
 		}
 	}
-	return last, nil
+	return nil
+}
+
+// recorded is the time of the last entry up to a position, zero where there is
+// none, or it cannot be read.
+func (r *Recovery) recorded(ctx context.Context, at event.Position) (time.Time, error) {
+	epochs, err := r.ledger.Epochs()
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, epoch := range slices.Backward(epochs) {
+		if epoch > at.Epoch {
+			continue
+		}
+		size, err := r.ledger.Size(epoch)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if epoch == at.Epoch {
+			size = min(size, at.Number)
+		}
+		if size == 0 {
+			continue
+		}
+		for entry, err := range r.ledger.Entries(ctx, epoch, size, size) {
+			if err != nil {
+				return time.Time{}, fmt.Errorf("read the ledger: %w", err)
+			}
+			return catalog.Decode(epoch, entry).Time, nil
+		}
+	}
+	return time.Time{}, nil
 }
 
 // foldEntry takes an entry in. A lease that began and ended since, and that the
@@ -104,13 +147,15 @@ func (r *Recovery) foldEntry(ctx context.Context, e event.Event, k *knowledge) e
 var errSlow = errors.New("the stream took too long")
 
 // foldStream is done when the stream is read, or does not answer, or takes too
-// long: what it has is known to nobody else, but nothing waits for it.
-func (r *Recovery) foldStream(ctx context.Context, anchor event.Position, since time.Time, k *knowledge, s *seen) error {
-	if !since.IsZero() {
-		since = since.Add(-room)
-	}
+// long: what it has is known to nobody else, but nothing waits for it. Up to from
+// it agrees.
+func (r *Recovery) foldStream(ctx context.Context, from event.Position, k *knowledge, s *seen) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, r.cfg.Stream, errSlow)
 	defer cancel()
+	since, err := r.since(ctx, bounded, from, s.to)
+	if err != nil {
+		return err
+	}
 	furthest := s.epoch + plausible
 	var page []event.Event
 	for e, err := range r.stream.Replay(bounded, since) {
@@ -122,11 +167,11 @@ func (r *Recovery) foldStream(ctx context.Context, anchor event.Position, since 
 			break
 		}
 		p := e.Position
-		if p.Number < 1 || p.Epoch > furthest {
+		if p.Number < 1 || p.Epoch > furthest || !from.Before(p) {
 			continue
 		}
 		if page = append(page, e); len(page) == r.cfg.Batch {
-			if err := r.foldPage(ctx, anchor, page, k, s); err != nil {
+			if err := r.foldPage(ctx, page, k, s); err != nil {
 				return err
 			}
 			page = page[:0]
@@ -138,31 +183,62 @@ func (r *Recovery) foldStream(ctx context.Context, anchor event.Position, since 
 	if s.cut != nil {
 		r.log.Warn().Err(s.cut).Msg("the stream could not be read to its end; what it alone has is lost")
 	}
-	return r.foldPage(ctx, anchor, page, k, s)
+	return r.foldPage(ctx, page, k, s)
 }
 
-// foldPage takes in those events of the stream that are news. Up to the anchor
-// that is only what the record has another event for: a store that went back
-// together with the ledger may have gone on before the stream was heard.
-func (r *Recovery) foldPage(ctx context.Context, anchor event.Position, page []event.Event, k *knowledge, s *seen) error {
+// since is from when on the stream may have what the ledger does not have, up to
+// from and from there to its end. Where the two still agree an hour before the
+// ledger's end, what was before is not read again.
+func (r *Recovery) since(ctx, bounded context.Context, from, end event.Position) (time.Time, error) {
+	first, err := r.recorded(ctx, from)
+	if err != nil {
+		return first, err
+	}
+	last, err := r.recorded(ctx, end)
+	if err != nil {
+		return first, err
+	}
+	if !first.IsZero() {
+		first = first.Add(-room)
+	}
+	last = last.Add(-room)
+	if !last.After(first) {
+		return first, nil
+	}
+	for e, err := range r.stream.Replay(bounded, last) {
+		if err != nil || end.Before(e.Position) {
+			break // an error is told by who reads it
+		}
+		if !from.Before(e.Position) {
+			continue
+		}
+		lines, err := r.lines(ctx, []event.Event{e})
+		if err == nil && lines[0] != nil && appender.Holds(lines[0], e) {
+			return last, nil
+		}
+		return first, err
+	}
+	return first, nil
+}
+
+// foldPage takes in those events of the stream that are news: neither the ledger
+// nor the store has them. An entry that cannot be read is a loss by itself, and
+// does not hide what the stream has.
+func (r *Recovery) foldPage(ctx context.Context, page []event.Event, k *knowledge, s *seen) error {
 	lines, err := r.lines(ctx, page)
 	if err != nil {
 		return err
 	}
 	for i, e := range page {
-		known := !anchor.Before(e.Position) && (lines[i] == nil || !readable(e.Position, lines[i]))
-		if !known && lines[i] != nil {
-			if known, err = agree(e, lines[i]); err != nil {
-				return err
-			}
-		}
-		if !known {
-			if known, err = r.owns(ctx, e); err != nil {
-				return err
-			}
-		}
 		s.epoch = max(s.epoch, e.Position.Epoch)
-		if known {
+		if lines[i] != nil && appender.Holds(lines[i], e) {
+			continue
+		}
+		own, err := r.owns(ctx, e)
+		if err != nil {
+			return err
+		}
+		if own {
 			continue
 		}
 		k.learnStreamed(e)
@@ -178,12 +254,5 @@ func (r *Recovery) foldPage(ctx context.Context, anchor event.Position, page []e
 // have published events of its own before it was found out.
 func (r *Recovery) owns(ctx context.Context, e event.Event) (bool, error) {
 	own, err := r.events(ctx, before(e.Position), 1)
-	if err != nil || len(own) == 0 || own[0].Position != e.Position {
-		return false, err
-	}
-	line, err := appender.Encode(own[0])
-	if err != nil {
-		return false, err
-	}
-	return agree(e, line)
+	return err == nil && len(own) > 0 && own[0].Same(&e), err
 }

@@ -323,7 +323,7 @@ func TestForeignLedger(t *testing.T) {
 		for name, spoil := range map[string]func(w *world){
 			"another": func(w *world) {
 				for i := range w.ledger[1] {
-					w.ledger[1][i] = []byte(strings.ReplaceAll(string(w.ledger[1][i]), "someone", "nobody"))
+					w.ledger[1][i] = []byte(strings.ReplaceAll(string(w.ledger[1][i]), `"subject":"`, `"subject":"other/`))
 				}
 			},
 			"shorter": func(w *world) { w.ledger[1] = w.ledger[1][:2] },

@@ -33,8 +33,12 @@ func (o *outcome) sentence() string {
 	if !o.lost() {
 		return "nothing was lost: the store has all that is on record"
 	}
-	text := fmt.Sprintf("the store had what is on record up to %s of %s: %d leases were brought back, %d prolonged, %d put into revoking; %d things are lost",
-		o.common, o.seen.to, o.effects[returned], o.effects[prolonged], o.effects[revoked], len(o.losses))
+	had := fmt.Sprintf("what is on record up to %s of %s", o.common, o.seen.to)
+	if o.common == o.seen.to && o.seen.news > 0 {
+		had = fmt.Sprintf("what is on record, up to %s, and not %d events of the stream", o.common, o.seen.news)
+	}
+	text := fmt.Sprintf("the store had %s: %d leases were brought back, %d prolonged, %d put into revoking; %d things are lost",
+		had, o.effects[returned], o.effects[prolonged], o.effects[revoked], len(o.losses))
 	if o.seen.cut != nil {
 		text += ", and what only the stream has"
 	}

@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -268,61 +269,148 @@ func TestStreamAloneHasMore(t *testing.T) {
 	}
 }
 
+// heardLate is a store that went back to a copy of one moment together with its
+// ledger, while the stream did not answer, and has given further of its numbers to
+// other events when the publisher hears the stream, gap after that. What only the
+// stream has: ended has, began is a lease, kept was prolonged.
+func heardLate(t *testing.T, gap time.Duration, further int) (w *world, ended, began, kept lease.ID) {
+	t.Helper()
+	w = newWorld(t)
+	w.mount()
+	w.connection("here")
+	ended, kept = w.active("ended", "here"), w.active("kept", "here")
+	w.append(true)
+	copied, record := len(w.acts), maps.Clone(w.ledger)
+	w.end(ended, true)
+	began = w.active("began", "here")
+	w.change(kept, lease.Renew{Increment: 5 * time.Hour})
+	w.append(true)
+	w.publish()
+	w.restore(copied)
+	w.ledger = record
+	w.fake.ServerStarted()
+	w.stream.err = errors.New("no responders")
+	w.clock.Advance(gap)
+	for range further {
+		w.request("since")
+	}
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if _, suspended, err := w.fake.Suspension(t.Context()); suspended || err != nil {
+		t.Fatalf("it waits for the stream: %v", err)
+	}
+	p, err := publish.New(w.fake, sending{ending{stream: w.stream}}, nil, w.clock, noLog(), publish.Config{Owner: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Do(t.Context()); err == nil || errors.Is(err, publish.ErrRewound) {
+		t.Fatalf("published to a stream that is away: %v", err)
+	}
+	w.stream.err = nil
+	sent := len(w.stream.events)
+	if _, err := p.Do(t.Context()); !errors.Is(err, publish.ErrRewound) || len(w.stream.events) != sent {
+		t.Fatalf("published %d events: %v", len(w.stream.events)-sent, err)
+	}
+	return w, ended, began, kept
+}
+
 // The same, where the stream does not answer until the store has gone on and given
 // its numbers to other events: who publishes finds it out before the first of them
 // is sent.
 func TestStreamHeardLate(t *testing.T) {
 	t.Parallel()
-	for name, further := range map[string]int{"before its last number": 1, "beyond it": 20} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			w.mount()
-			w.connection("here")
-			ended := w.active("ended", "here")
-			w.append(true)
-			copied, record := len(w.acts), maps.Clone(w.ledger)
-			w.end(ended, true)
-			began := w.active("began", "here")
-			w.append(true)
-			w.publish()
-			w.restore(copied)
-			w.ledger = record
-			w.fake.ServerStarted()
-			w.stream.err = errors.New("no responders")
-			for range further {
-				w.request("since")
-			}
-			w.settle(w.auditor(w.fake, recovery.Config{}))
-			if _, suspended, err := w.fake.Suspension(t.Context()); suspended || err != nil {
-				t.Fatalf("it waits for the stream: %v", err)
-			}
+	for _, gap := range []time.Duration{0, 50 * time.Minute, 2 * time.Hour} {
+		for _, further := range []int{1, 20} { // before the stream's last number; beyond it
+			t.Run(fmt.Sprintf("%d events after %s", further, gap), func(t *testing.T) {
+				t.Parallel()
+				w, ended, began, kept := heardLate(t, gap, further)
+				sent := len(w.stream.events)
+				w.settle(w.auditor(w.fake, recovery.Config{}))
+				if l := w.lease(began); l.State != lease.Active {
+					t.Errorf("what began since is %q", l.State)
+				}
+				if l := w.lease(ended); l.State != lease.Revoking {
+					t.Errorf("what ended since is %q", l.State)
+				}
+				if l := w.lease(kept); l.ExpiresAt.Sub(l.ActivatedAt) < 4*time.Hour {
+					t.Errorf("what was prolonged ends at %s", l.ExpiresAt)
+				}
+				if r := w.reports(); len(r) != 1 || len(w.doubts()) != 1 {
+					t.Errorf("reports %+v, doubts %q", r, w.doubts())
+				}
+				// The stream still ends as it did, which is known to be settled.
+				p, err := publish.New(w.fake, sending{ending{stream: w.stream}}, nil, w.clock, noLog(), publish.Config{Owner: "test"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := p.Do(t.Context()); err != nil || len(w.stream.events) == sent {
+					t.Errorf("published %d events: %v", len(w.stream.events)-sent, err)
+				}
+			})
+		}
+	}
+}
 
-			p, err := publish.New(w.fake, sending{ending{stream: w.stream}}, nil, w.clock, noLog(), publish.Config{Owner: "test"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := p.Do(t.Context()); err == nil || errors.Is(err, publish.ErrRewound) {
-				t.Fatalf("published to a stream that is away: %v", err)
-			}
-			w.stream.err = nil
-			sent := len(w.stream.events)
-			if _, err := p.Do(t.Context()); !errors.Is(err, publish.ErrRewound) || len(w.stream.events) != sent {
-				t.Fatalf("published %d events: %v", len(w.stream.events)-sent, err)
-			}
+// What a recovery has taken in from the stream is no news to the next one, which
+// would undo what was decided since.
+func TestStreamTakenInOnce(t *testing.T) {
+	t.Parallel()
+	for _, published := range []bool{true, false} {
+		t.Run(fmt.Sprintf("published since %t", published), func(t *testing.T) {
+			t.Parallel()
+			w, _, _, kept := heardLate(t, 0, 20)
 			w.settle(w.auditor(w.fake, recovery.Config{}))
-			if l := w.lease(began); l.State != lease.Active {
-				t.Errorf("what began since is %q", l.State)
+			w.change(kept, lease.Renew{Increment: 10 * time.Minute})
+			w.append(true)
+			if published {
+				w.publish()
+				head, err := w.fake.Head(t.Context())
+				if err == nil {
+					err = w.fake.Confirm(t.Context(), publish.Sent, head)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
 			}
-			if l := w.lease(ended); l.State != lease.Revoking {
-				t.Errorf("what ended since is %q", l.State)
+			end := w.lease(kept).ExpiresAt
+			for range 2 { // the store's server fails over, and nothing is lost
+				if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "a test"}); err != nil {
+					t.Fatal(err)
+				}
+				w.settle(w.auditor(w.fake, recovery.Config{}))
 			}
-			if r := w.reports(); len(r) != 1 || len(w.doubts()) != 1 {
-				t.Errorf("reports %+v, doubts %q", r, w.doubts())
+			if l := w.lease(kept); !l.ExpiresAt.Equal(end) {
+				t.Errorf("its holder made it end at %s, now it ends at %s", end, l.ExpiresAt)
 			}
-			if _, err := p.Do(t.Context()); err != nil || len(w.stream.events) == sent {
-				t.Errorf("published %d events: %v", len(w.stream.events)-sent, err)
+			if r := w.reports(); len(r) != 1 {
+				t.Errorf("%d reports, the last says %+v", len(r), r[len(r)-1])
 			}
 		})
+	}
+}
+
+// A stream that agrees with the ledger is not read from the copy's moment on.
+func TestStreamReadFromTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	w.append(true)
+	copied := len(w.acts)
+	for range 300 {
+		w.request("lost")
+	}
+	w.clock.Advance(3 * time.Hour)
+	w.request("lost")
+	w.append(true)
+	last := w.active("the stream alone", "here")
+	w.number()
+	w.publish()
+	w.restore(copied)
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if l := w.lease(last); l.State != lease.Active {
+		t.Errorf("what only the stream has is %q", l.State)
+	}
+	if w.stream.read > 50 {
+		t.Errorf("%d of %d events were read", w.stream.read, len(w.stream.events))
 	}
 }

@@ -73,11 +73,16 @@ type stream struct {
 	events []event.Event
 	err    error // after them
 	stuck  bool  // after them, until the context ends
+	read   int   // how many were given
 }
 
-func (s *stream) Replay(ctx context.Context, _ time.Time) iter.Seq2[event.Event, error] {
+func (s *stream) Replay(ctx context.Context, since time.Time) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		for _, e := range s.events {
+			if e.Time.Before(since) {
+				continue
+			}
+			s.read++
 			if !yield(e, nil) {
 				return
 			}

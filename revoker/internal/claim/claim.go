@@ -2,16 +2,16 @@
 // one batch of one target on its way through the worker.
 //
 // What holds: a target never waits for another, unless Config.Lanes bounds what
-// all of them have in the air: then each target that waits gets a flight before
-// one gets a second, and the probe of a target that is down takes no lane. At most
-// Config.Flights batches of a target are in the air; where they are not full, the next one waits a few
-// milliseconds at most for the last to close its logins, so that batches grow with
-// the load and one lease alone waits for nobody; a claim is extended while its
-// flight lasts, however long that is, and lapses within Config.Hold when the
-// process dies (C7); a target that did not answer is probed with one lease at a
-// time, with growing delay up to a minute (a sixteenth of the time that it was
-// down), and its first success wakes its whole backlog (C8); a flight that breaks
-// down puts its leases back.
+// all of them have in the air: then a lane that is free goes to the target that
+// has the fewest, and the probe of a target that is down takes none. At most
+// Config.Flights batches of a target are in the air; where they are not full, the
+// next one waits a few milliseconds at most for the last to close its logins, so
+// that batches grow with the load and one lease alone waits for nobody; a claim is
+// extended while its flight lasts, however long that is, and lapses within
+// Config.Hold when the process dies (C7); a target that did not answer is probed
+// with one lease at a time, with growing delay up to a minute (a sixteenth of the
+// time that it was down), and its first success wakes its whole backlog (C8); a
+// flight that breaks down puts its leases back.
 package claim
 
 import (
@@ -52,7 +52,10 @@ type Config struct {
 	Batch   int // leases of a flight; 128
 	Flights int // of one target that are closing logins; 16
 	Aloft   int // of one target in all; 8 times Flights
-	Lanes   int // of all targets; 0: no bound
+	// Lanes bounds the flights of all targets, each until it lands: what is slow to
+	// remove in one target keeps others from being disabled, which B7 is to prevent.
+	// For machines that must not open many connections; 0: no bound.
+	Lanes int
 	// Gather is how long the next flight of a target waits for one that was not
 	// full to close its logins: what falls due meanwhile goes together. 10 ms; below
 	// 0: not at all.
@@ -189,6 +192,7 @@ func (l *look) Do(ctx context.Context) (time.Duration, error) {
 		}
 		due = append(due, u.Target)
 	}
+	l.order(due)
 	// A flight for each, then a second for each.
 	for len(due) > 0 {
 		due = slices.DeleteFunc(due, func(target string) bool {
@@ -203,6 +207,23 @@ func (l *look) Do(ctx context.Context) (time.Duration, error) {
 		l.good.Store(l.clock.Now().UnixNano())
 	}
 	return max(rest, time.Millisecond), errs
+}
+
+// order puts targets first that have few flights in the air, where lanes are
+// bounded.
+func (c *Claimer) order(due []string) {
+	if c.cfg.Lanes == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	aloft := func(name string) int {
+		if t := c.targets[name]; t != nil {
+			return t.flights
+		}
+		return 0
+	}
+	slices.SortStableFunc(due, func(a, b string) int { return cmp.Compare(aloft(a), aloft(b)) })
 }
 
 // Working reports whether the first index was looked at, and claimed from where

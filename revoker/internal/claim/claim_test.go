@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -384,6 +385,65 @@ func TestLanes(t *testing.T) {
 			t.Errorf("%d leases left, want that of the target that is down", n)
 		}
 	})
+}
+
+// A target that fills all lanes, of which one at a time becomes free, does not get
+// it back while another waits.
+func TestLanesLandOneByOne(t *testing.T) {
+	bubble(t, claim.Config{Flights: 16, Batch: 10, Lanes: 4}, func(w *world) {
+		var n atomic.Int64
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			time.Sleep(9*time.Second + time.Duration(n.Add(1)%7)*100*time.Millisecond)
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("a", 1000)
+		w.urge("a")
+		time.Sleep(time.Second)
+		w.offer("b", 1)
+		w.urge("b")
+		time.Sleep(20 * time.Second)
+		if b := w.of("b"); len(b) != 1 || b[0].at > 10*time.Second {
+			t.Errorf("flights of b: %v, want one when the first of a lands", b)
+		}
+		time.Sleep(10 * time.Minute)
+	})
+}
+
+// hollow is an index whose claims fail, or find nothing, though something is due.
+type hollow struct {
+	expiry.Index
+	claims atomic.Int64
+}
+
+func (*hollow) Upcoming(_ context.Context, until time.Time) ([]expiry.Upcoming, error) {
+	return []expiry.Upcoming{{Target: "hollow", At: until.Add(-time.Hour)}}, nil
+}
+
+func (h *hollow) Claim(context.Context, string, time.Time, int, time.Duration) (expiry.Claim, error) {
+	if h.claims.Add(1)%2 == 0 {
+		return expiry.Claim{}, errors.New("away")
+	}
+	return expiry.Claim{}, nil
+}
+
+// Lanes come back from flights that break down, and from claims that fail or find
+// nothing.
+func TestLanesComeBack(t *testing.T) {
+	h := &hollow{}
+	bubble(t, claim.Config{Batch: 10, Lanes: 2}, func(w *world) {
+		var n atomic.Int64
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			if n.Add(1) <= 5 {
+				panic("a bug")
+			}
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("a", 100)
+		time.Sleep(time.Minute)
+		if left := w.left(); left != 0 || h.claims.Load() < 5 {
+			t.Errorf("%d leases left after %d claims that found nothing", left, h.claims.Load())
+		}
+	}, h)
 }
 
 // B7: flights whose logins are closed make room for others while their removal

@@ -124,7 +124,6 @@ func told(err error) error {
 
 // Announce implements [bus.Publisher].
 func (b *Bus) Announce(_ context.Context, head event.Position) error {
-	b.marker.flush() // once in a while is often enough
 	if err := b.Disconnected(); err != nil {
 		return fmt.Errorf("announce head: %w", err)
 	}
@@ -173,7 +172,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	case <-b.js.PublishAsyncComplete():
 	case <-ctx.Done():
 	}
-	b.marker.flush()
+	b.marker.end()
 	b.nc.Close()
 	b.stop()
 	return nil

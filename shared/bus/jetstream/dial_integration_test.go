@@ -190,6 +190,15 @@ authorization { users: [
 		subjects(jetstream.ConsumerMayPublish()...), subjects("_INBOX.>", "curfew.head"),
 		subjects("nothing"), subjects("_INBOX.>"))
 	url := testkit.NATSProcesses(t, 1, settings)[0].URL()
+	// Some operators' streams can be read directly, through another subject.
+	admin, err := natsjs.New(connect(t, strings.Replace(url, "://", "://admin:p@", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := natsjs.StreamConfig{Name: jetstream.StreamName, Subjects: []string{"curfew.event.>"}, AllowDirect: true}
+	if _, err := admin.CreateStream(t.Context(), made); err != nil {
+		t.Fatal(err)
+	}
 	as := func(user string) *jetstream.Bus {
 		return dial(t, url, jetstream.Config{Client: jetstream.Client{User: user, Password: secret.New("p")}})
 	}
@@ -246,6 +255,12 @@ authorization { users: [
 		if w := b.Check(t.Context()); len(w) != 0 {
 			t.Errorf("check as %s: %q", name, w)
 		}
+		if last, err := b.Tail(t.Context()); err != nil || last.Position.Number != 200 {
+			t.Errorf("the tail as %s is %s, %v", name, last.Position, err)
+		}
+	}
+	if last, err := nobody.Tail(t.Context()); err != nil || last.Position.Number != 0 {
+		t.Errorf("the tail as nobody is %s, %v", last.Position, err)
 	}
 	if _, err := auditor.Publish(t.Context(), []event.Event{numbered(999)}); !errors.Is(err, jetstream.ErrDenied) {
 		t.Errorf("the auditor may publish: %v", err)

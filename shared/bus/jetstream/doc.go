@@ -93,7 +93,8 @@
 //	revoker   both
 //
 // Where operators make the stream themselves, CREATE and UPDATE may be left out;
-// without MSG.GET neither fsck nor a start sees where the stream ends.
+// without MSG.GET neither fsck, nor a start, nor who publishes sees where the
+// stream ends.
 // [PublisherMayPublish] and [ConsumerMayPublish] are the same lists.
 //
 // # Figures

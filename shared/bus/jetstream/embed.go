@@ -61,7 +61,7 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 		in.stop()
 		return nil, "", err
 	}
-	b.inside, b.marker = in, &marker{file: filepath.Join(cfg.Dir, markFile), source: cfg.Source}
+	b.inside, b.marker = in, &marker{name: filepath.Join(cfg.Dir, markFile), source: cfg.Source}
 	_ = b.ensureStream(ctx, true) // kept for Check; whoever needs the stream tries again
 	if cfg.Listen == "" {
 		return b, "", nil

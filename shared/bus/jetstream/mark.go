@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -9,19 +10,26 @@ import (
 	"github.com/curfew-project/curfew/shared/event"
 )
 
-// markFile is beside what the server keeps, and goes where that goes.
-const markFile = "published.json"
+const (
+	// markFile is beside what the server keeps, and goes where that goes.
+	markFile = "published.json"
+	// markSize is that of every mark, so that one takes the place of another in a
+	// single write to one page: it needs no room on the disk, and no process that is
+	// killed leaves half of it.
+	markSize = 512
+)
 
-// mark is the last event that was acknowledged, or one a little before it.
+// mark is the last event that was about to be sent: the store had given its number.
 type mark struct {
 	Source   string         `json:"source"`
 	Position event.Position `json:"position"`
 }
 
-// Published reads how far the stream in a directory of [EmbedConfig] has come at
-// least, without starting a server, which takes longer the more the stream holds.
-// Not ok: that is not known, as the directory is new, or its mark is damaged or
-// another installation's.
+// Published reads what the stream in a directory of [EmbedConfig] was last about to
+// get, without starting a server, which takes longer the more the stream holds. The
+// store that it was of has that event, or had it. Not ok: that is not known, as the
+// directory is new, or its mark is damaged or another installation's. A host that
+// loses its power may have an earlier one.
 func Published(dir, source string) (at event.Position, ok bool) {
 	text, err := os.ReadFile(filepath.Join(dir, markFile)) //nolint:gosec // the operator names the directory
 	if err != nil {
@@ -34,39 +42,27 @@ func Published(dir, source string) (at event.Position, ok bool) {
 	return m.Position, m.Position.Number > 0
 }
 
-// marker writes the mark of a server inside the process. What it says is never
-// ahead of the stream as it was; that it is behind, or lost, costs a start the wait
-// for the server. So its failures are not told.
+// marker keeps the mark of a server inside the process. One that cannot be written
+// is removed: that nothing is known costs a start the wait for the server, and
+// nothing else.
 type marker struct {
-	file   string
+	name   string
 	source string
 
-	mu     sync.Mutex
-	latest event.Position // acknowledged
-	marked event.Position // as the file has it
+	mu   sync.Mutex
+	file *os.File // nil: not open
 }
 
-// note is told what was acknowledged.
-func (m *marker) note(at event.Position) {
+// set is called before events up to at are sent.
+func (m *marker) set(at event.Position) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.latest.Before(at) {
-		m.latest = at
-	}
-}
-
-// flush writes what is new.
-func (m *marker) flush() {
-	if m == nil {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.marked.Before(m.latest) && m.write(m.latest) == nil {
-		m.marked = m.latest
+	if m.write(at) != nil {
+		m.close()
+		_ = os.Remove(m.name)
 	}
 }
 
@@ -75,9 +71,28 @@ func (m *marker) write(at event.Position) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it is not told
 	}
-	next := m.file + ".new"
-	if err := os.WriteFile(next, text, 0o600); err != nil {
-		return err //nolint:wrapcheck // it is not told
+	if m.file == nil {
+		m.file, err = os.OpenFile(m.name, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return err //nolint:wrapcheck // it is not told
+		}
 	}
-	return os.Rename(next, m.file) //nolint:wrapcheck // it is not told
+	_, err = m.file.WriteAt(fmt.Appendf(nil, "%-*s\n", markSize-1, text), 0)
+	return err //nolint:wrapcheck // it is not told
+}
+
+func (m *marker) end() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.close()
+}
+
+func (m *marker) close() {
+	if m.file != nil {
+		_ = m.file.Close()
+		m.file = nil
+	}
 }

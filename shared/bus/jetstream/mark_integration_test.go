@@ -3,6 +3,8 @@
 package jetstream_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,9 +14,9 @@ import (
 	"github.com/curfew-project/curfew/shared/event"
 )
 
-// A7: how far the stream of a process has come is known without its server, after
-// an announcement and after an orderly end; never more than it has, and nothing
-// of another installation's.
+// A7: how far the stream of a process has come is known without its server at
+// every moment: what is sent next is marked before. Nothing of another
+// installation's is taken, and nothing that is damaged.
 func TestPublished(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -41,12 +43,17 @@ func TestPublished(t *testing.T) {
 		}
 	}
 	publish(1, 2)
-	wants("before an announcement", 0)
-	if err := b.Announce(t.Context(), event.Position{Epoch: 1, Number: 9}); err != nil { // of which 2 are published
-		t.Fatal(err)
+	wants("of what was sent", 2)
+	given, cancel := context.WithCancel(t.Context())
+	cancel()
+	e := event.Event{Position: event.Position{Epoch: 1, Number: 1000}, Type: event.LeaseCreated, Time: time.Now()}
+	if n, err := b.Publish(given, []event.Event{e}); err == nil || n > 0 {
+		t.Fatalf("a call that was given up published %d, %v", n, err)
 	}
-	wants("after it", 2)
-	publish(3, 2) // one again
+	publish(1000)
+	wants("of a longer number", 1000)
+	publish(3)
+	wants("of a shorter one", 3)
 	if err := b.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -62,4 +69,18 @@ func TestPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants("of a torn file", 0)
+
+	// One that cannot be kept is not left as it was.
+	if err := errors.Join(os.Remove(marks[0]), os.Symlink("/dev/full", marks[0])); err != nil {
+		t.Fatal(err)
+	}
+	b, _, err = jetstream.Embed(t.Context(), jetstream.EmbedConfig{Dir: dir, Config: jetstream.Config{Source: source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close(context.Background()) }()
+	publish(4)
+	if _, err := os.Lstat(marks[0]); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a mark that cannot be written is there: %v", err)
+	}
 }

@@ -34,10 +34,10 @@ func (b *Bus) Publish(ctx context.Context, events []event.Event) (acked int, err
 	case <-ctx.Done():
 		return 0, fmt.Errorf("publish: %w", ctx.Err())
 	}
-	acked, err = b.publishAll(ctx, events)
-	if acked > 0 {
-		b.marker.note(events[acked-1].Position)
+	if len(events) > 0 {
+		b.marker.set(events[len(events)-1].Position)
 	}
+	acked, err = b.publishAll(ctx, events)
 	return acked, b.tend(ctx, acked, err)
 }
 

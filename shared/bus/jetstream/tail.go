@@ -2,9 +2,11 @@ package jetstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/curfew-project/curfew/shared/bus"
@@ -27,23 +29,8 @@ func (b *Bus) Tail(ctx context.Context) (event.Event, error) {
 		if state.Msgs == 0 {
 			return nil
 		}
-		return b.ask(ctx, "STREAM.MSG.GET."+StreamName, func(ctx context.Context) error {
-			m, err := s.GetMsg(ctx, state.LastSeq)
-			if errors.Is(err, jetstream.ErrMsgNotFound) { // it has aged out since
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if m.Header.Get(event.HeaderSource) != b.cfg.Source {
-				return nil
-			}
-			if last, err = event.Decode(event.Headers(m.Header), m.Data); err != nil {
-				last = event.Event{}
-				last.Position, _ = event.ParsePosition(m.Header.Get(event.HeaderMsgID))
-			}
-			return nil
-		})
+		last, err = b.message(ctx, state.LastSeq)
+		return err
 	})
 	if errors.Is(err, ErrDenied) {
 		return event.Event{}, nil
@@ -52,4 +39,43 @@ func (b *Bus) Tail(ctx context.Context) (event.Event, error) {
 		return event.Event{}, fmt.Errorf("look at the end of the stream: %w", err)
 	}
 	return last, nil
+}
+
+// message reads one of the stream: zero, where it has aged out since or is no
+// event of this installation. The library asks a stream that allows it through
+// another subject, for which this user may have no permission.
+func (b *Bus) message(ctx context.Context, sequence uint64) (e event.Event, err error) {
+	name := "STREAM.MSG.GET." + StreamName
+	var found struct {
+		Message struct {
+			Header []byte `json:"hdrs"`
+			Data   []byte `json:"data"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	err = b.ask(ctx, name, func(ctx context.Context) error {
+		answer, err := b.nc.RequestWithContext(ctx, "$JS.API."+name, fmt.Appendf(nil, `{"seq":%d}`, sequence))
+		if err != nil {
+			return err //nolint:wrapcheck // below
+		}
+		return json.Unmarshal(answer.Data, &found)
+	})
+	if err != nil {
+		return e, fmt.Errorf("read message %d: %w", sequence, err)
+	}
+	if found.Error != nil {
+		if found.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return e, nil
+		}
+		return e, fmt.Errorf("read message %d: %w", sequence, found.Error)
+	}
+	header, err := nats.DecodeHeadersMsg(found.Message.Header)
+	if err != nil || header.Get(event.HeaderSource) != b.cfg.Source {
+		return e, nil //nolint:nilerr // it is nobody's event
+	}
+	if e, err = event.Decode(event.Headers(header), found.Message.Data); err != nil {
+		e = event.Event{}
+		e.Position, _ = event.ParsePosition(header.Get(event.HeaderMsgID))
+	}
+	return e, nil
 }

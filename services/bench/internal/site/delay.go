@@ -73,11 +73,11 @@ func (d *Delay) drop(c net.Conn) {
 func (d *Delay) accept(ctx context.Context) {
 	for {
 		client, err := d.listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err == nil {
+		switch {
+		case err == nil:
 			d.all.Go(func() { d.serve(ctx, client) })
+		case errors.Is(err, net.ErrClosed), clock.Sleep(ctx, d.clock, 10*time.Millisecond) != nil:
+			return // no other error, as of too many open files, stays for ever
 		}
 	}
 }
@@ -107,7 +107,9 @@ type piece struct {
 // pass brings what from says to to, later, and the end after it.
 func (d *Delay) pass(ctx context.Context, from, to net.Conn) {
 	way := make(chan piece, 1024)
-	go func() {
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	reader.Go(func() {
 		defer close(way)
 		for {
 			buf := make([]byte, 32<<10)
@@ -119,7 +121,7 @@ func (d *Delay) pass(ctx context.Context, from, to net.Conn) {
 				return
 			}
 		}
-	}()
+	})
 	for p := range way {
 		if wait := p.at.Sub(d.clock.Now()); wait > 0 {
 			_ = clock.Sleep(ctx, d.clock, wait)

@@ -21,9 +21,13 @@ func (s *Site) Freeze() (thaw func() (time.Time, error), err error) {
 		return errs
 	}
 	for _, p := range s.programs() {
-		if strings.HasPrefix(p.Name(), "revoker-") {
-			frozen = append(frozen, p.Pid())
+		if !strings.HasPrefix(p.Name(), "revoker-") {
+			continue
 		}
+		if p.Pid() <= 0 { // a signal to 0 would go to this process, too
+			return nil, fmt.Errorf("%s does not run", p.Name())
+		}
+		frozen = append(frozen, p.Pid())
 	}
 	return func() (time.Time, error) { return s.cfg.Clock.Now(), signal(syscall.SIGCONT) }, signal(syscall.SIGSTOP)
 }

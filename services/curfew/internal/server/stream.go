@@ -20,7 +20,7 @@ var errStarting = errors.New("the event stream is starting")
 // until it does, as long as their context allows.
 type stream struct {
 	cfg  jetstream.EmbedConfig
-	ends event.Position // at least there, as its mark says; zero: not known
+	ends event.Position // the last that it was about to get, as its mark says; zero: not known
 
 	opened chan struct{} // closed when the next three are set
 	bus    *jetstream.Bus
@@ -136,8 +136,8 @@ func (s *stream) Tail(ctx context.Context) (event.Event, error) {
 }
 
 // atLeast is the stream for who compares the store with it before anything is
-// decided (A7): until it runs, its end is where its mark says. What came in the
-// second after that is seen by the publisher before it sends anything.
+// decided (A7): until it runs, its end is where its mark says, which is written
+// before anything is sent.
 type atLeast struct{ *stream }
 
 // Tail implements [bus.Ender].
