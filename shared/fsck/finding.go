@@ -42,6 +42,7 @@ const (
 	Unrecorded     Kind = "events.unrecorded"
 	StreamGone     Kind = "stream.gone"
 	StreamBehind   Kind = "stream.behind"
+	StreamAhead    Kind = "stream.ahead"  // it has what the store does not (A7)
 	LedgerBehind   Kind = "ledger.behind" // it lacks what it has confirmed
 	LedgerDamaged  Kind = "ledger.damaged"
 	LedgerGap      Kind = "ledger.gap"     // a number or a version is missing

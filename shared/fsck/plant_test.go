@@ -200,6 +200,11 @@ func plants() []plant {
 			heal:  func(w *world, _ lease.Lease) { w.stream.Gone = false },
 		},
 		{
+			name: "older store", want: fsck.StreamAhead, heals: "brings in", still: true,
+			plant: func(w *world, _ lease.Lease) { w.stream.Last.Number++ },
+			heal:  func(w *world, _ lease.Lease) { w.stream.Last.Number-- },
+		},
+		{
 			name: "tail of the stream lost", want: fsck.StreamBehind, heals: "from the store", still: true,
 			plant: func(w *world, _ lease.Lease) { w.stream.Last.Number-- },
 			heal:  func(w *world, _ lease.Lease) { w.stream.Last.Number++ },

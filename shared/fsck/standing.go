@@ -107,6 +107,13 @@ func (c *Checker) lookStream(f *findings, st *Standing) {
 			Kind: StreamGone, Part: PartStream, Evidence: "gone", Heals: heals,
 			Seen: fmt.Sprintf("events were published up to %s, and the broker has no stream", st.Sent),
 		})
+	case st.Head.Before(t.Last):
+		f.add(Finding{
+			Kind: StreamAhead, Part: PartStream, Evidence: t.Last.String(),
+			Seen: fmt.Sprintf("the stream ends with %s, and the last number that the store has given is %s", t.Last, st.Head),
+			Heals: "the store went back to a copy: who publishes next, or a start, finds that out, and the auditor brings in what is missing (A7)" +
+				c.wait(st),
+		})
 	case t.Last != event.Position{} && t.Last.Before(st.Sent):
 		f.add(Finding{
 			Kind: StreamBehind, Part: PartStream, Evidence: t.Last.String(),

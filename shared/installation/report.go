@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/store"
 )
@@ -70,6 +71,9 @@ type Restored struct {
 	// one that the record has.
 	From string `json:"from"`
 	To   string `json:"to"`
+	// Unheard is from where on the stream was not read to its end; zero: it was. The
+	// next recovery begins there.
+	Unheard event.Position `json:"unheard,omitzero"`
 	// Leases that were brought in: made anew or active again, prolonged, or put
 	// into revoking.
 	Returned  int `json:"returned"`

@@ -25,6 +25,11 @@ var (
 	// ErrRewound says that the store has not what the ledger has (A7).
 	ErrRewound = errors.New("the store was restored from a copy")
 
+	// ErrBeyond says that the stream got more than the store has a number for: commits
+	// are lost, whether or not anybody has them.
+	ErrBeyond = errors.New("the stream goes beyond it")
+	// errUnreadable says that the ledger's last entry is no event.
+	errUnreadable = errors.New("the ledger's last entry cannot be read")
 	// errUnheard says that the end of the stream is asked for again.
 	errUnheard = errors.New("the stream does not say where it ends")
 	// errSuspended says that this is known, and that it was not recovered yet.

@@ -2,6 +2,7 @@ package appender
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -108,7 +109,7 @@ func (a *Appender) streamed(ctx context.Context) error {
 	}
 	if head.Before(tail) {
 		a.beyond = tail
-		return fmt.Errorf("%w: its last event is %s, the stream has %s (A7)", ErrRewound, head, tail)
+		return fmt.Errorf("%w: its last event is %s, the stream has %s: %w (A7)", ErrRewound, head, tail, ErrBeyond)
 	}
 	return nil
 }
@@ -182,6 +183,9 @@ func (a *Appender) read(ctx context.Context, limit int) ([]event.Event, error) {
 	case a.last.Number == 0:
 	case len(events) > 0 && events[0].Position == a.last:
 		if !Holds(a.line, events[0]) {
+			if json.Unmarshal(a.line, &event.Event{}) != nil {
+				return nil, fmt.Errorf("%w: %s", errUnreadable, a.last)
+			}
 			return nil, fmt.Errorf("%w: its event %s is another than the ledger's (A7)", ErrRewound, a.last)
 		}
 		return events[1:], nil

@@ -88,7 +88,8 @@
 //	ledger away or damaged   tried again; the store stays suspended meanwhile.
 //	                         A single entry that is no event is a loss
 //	stream away, or slower   recovered without the rest of it; the report says
-//	than Config.Stream       so, and an epoch begins in any case
+//	than Config.Stream       so, and an epoch begins in any case. The next
+//	                         recovery, if there is one, begins where this one did
 //	a copy of store, ledger  not seen here: they agree. The marks in the targets
 //	and stream together      show it (B3)
 //

@@ -11,6 +11,7 @@ import (
 	"github.com/curfew-project/curfew/auditor/internal/appender"
 	"github.com/curfew-project/curfew/auditor/internal/catalog"
 	"github.com/curfew-project/curfew/shared/event"
+	"github.com/curfew-project/curfew/shared/installation"
 	"github.com/curfew-project/curfew/shared/publish"
 )
 
@@ -28,6 +29,7 @@ type seen struct {
 	to    event.Position // the last event on record
 	epoch int64          // the greatest that has begun
 	news  int            // events that the store does not have
+	from  event.Position // up to here the stream agrees
 	cut   error          // why the stream is not known to its end; nil: it is
 }
 
@@ -47,26 +49,47 @@ func (r *Recovery) fold(ctx context.Context, anchor, common event.Position, k *k
 		return seen{}, fmt.Errorf("read the positions: %w", err)
 	}
 	s := seen{to: common, epoch: max(head.Epoch, common.Epoch)}
+	if s.from, err = r.parting(ctx, head, anchor, sent); err != nil {
+		return s, err
+	}
 	if err := r.foldLedger(ctx, common, k, &s); err != nil {
 		return s, err
 	}
-	err = r.foldStream(ctx, parting(anchor, sent), k, &s)
+	err = r.foldStream(ctx, k, &s)
 	return s, err
 }
 
 // parting is the last event in which the stream is known to agree: of what was
 // sent, and is on record, the store, which may have gone on from a copy together
-// with the ledger before the stream was heard. What it has of an older epoch was
-// taken in when the anchor's began.
-func parting(anchor, sent event.Position) event.Position {
-	start := event.Position{Epoch: anchor.Epoch}
+// with the ledger before the stream was heard. What the stream has of an older
+// epoch than the store's was taken in when that one began, unless the stream was
+// not read to its end then.
+func (r *Recovery) parting(ctx context.Context, head, anchor, sent event.Position) (event.Position, error) {
+	from, start := anchor, event.Position{Epoch: head.Epoch}
 	switch {
-	case sent.Before(start):
-		return start
+	case sent.Before(start), anchor.Before(start):
+		from = start
 	case sent.Before(anchor):
-		return sent
+		from = sent
 	}
-	return anchor
+	var reports []installation.Restored
+	err := r.within(ctx, func(ctx context.Context) (err error) {
+		reports, err = installation.Recoveries(ctx, r.store)
+		return err
+	})
+	if err != nil {
+		return from, fmt.Errorf("read the reports: %w", err)
+	}
+	var unheard event.Position
+	for _, one := range reports {
+		if unheard == (event.Position{}) || one.Unheard == (event.Position{}) {
+			unheard = one.Unheard
+		}
+	}
+	if unheard != (event.Position{}) && unheard.Before(from) {
+		from = unheard
+	}
+	return from, nil
 }
 
 func (r *Recovery) foldLedger(ctx context.Context, common event.Position, k *knowledge, s *seen) error {
@@ -147,12 +170,11 @@ func (r *Recovery) foldEntry(ctx context.Context, e event.Event, k *knowledge) e
 var errSlow = errors.New("the stream took too long")
 
 // foldStream is done when the stream is read, or does not answer, or takes too
-// long: what it has is known to nobody else, but nothing waits for it. Up to from
-// it agrees.
-func (r *Recovery) foldStream(ctx context.Context, from event.Position, k *knowledge, s *seen) error {
+// long: what it has is known to nobody else, but nothing waits for it.
+func (r *Recovery) foldStream(ctx context.Context, k *knowledge, s *seen) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, r.cfg.Stream, errSlow)
 	defer cancel()
-	since, err := r.since(ctx, bounded, from, s.to)
+	since, err := r.since(ctx, bounded, s.from, s.to)
 	if err != nil {
 		return err
 	}
@@ -167,7 +189,7 @@ func (r *Recovery) foldStream(ctx context.Context, from event.Position, k *knowl
 			break
 		}
 		p := e.Position
-		if p.Number < 1 || p.Epoch > furthest || !from.Before(p) {
+		if p.Number < 1 || p.Epoch > furthest || !s.from.Before(p) {
 			continue
 		}
 		if page = append(page, e); len(page) == r.cfg.Batch {
@@ -187,8 +209,8 @@ func (r *Recovery) foldStream(ctx context.Context, from event.Position, k *knowl
 }
 
 // since is from when on the stream may have what the ledger does not have, up to
-// from and from there to its end. Where the two still agree an hour before the
-// ledger's end, what was before is not read again.
+// from and from there to its end. Where that is long and the two still agree an
+// hour before the ledger's end, what was before is not read again.
 func (r *Recovery) since(ctx, bounded context.Context, from, end event.Position) (time.Time, error) {
 	first, err := r.recorded(ctx, from)
 	if err != nil {
@@ -202,7 +224,7 @@ func (r *Recovery) since(ctx, bounded context.Context, from, end event.Position)
 		first = first.Add(-room)
 	}
 	last = last.Add(-room)
-	if !last.After(first) {
+	if !last.After(first.Add(room)) { // reading some of it twice would take longer
 		return first, nil
 	}
 	for e, err := range r.stream.Replay(bounded, last) {

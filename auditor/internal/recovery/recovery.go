@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/curfew-project/curfew/auditor/internal/appender"
 	"github.com/curfew-project/curfew/auditor/internal/ledger"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
@@ -96,7 +97,7 @@ func (r *Recovery) suspend(ctx context.Context, found error) (store.Suspension, 
 		return why, suspended, err
 	}
 	err = r.within(ctx, func(ctx context.Context) error {
-		return r.store.Suspend(ctx, store.Suspension{Reason: found.Error()})
+		return r.store.Suspend(ctx, store.Suspension{Reason: found.Error(), Lost: errors.Is(found, appender.ErrBeyond)})
 	})
 	if err != nil {
 		return why, false, fmt.Errorf("suspend the store: %w", err)

@@ -99,11 +99,15 @@ func note(t event.Type, reason string) event.Event {
 }
 
 func (o *outcome) report(epoch int64) installation.Restored {
-	return installation.Restored{
+	r := installation.Restored{
 		Epoch: epoch, Reason: o.sentence(), At: o.at, From: o.common.String(), To: o.seen.to.String(),
 		Returned: o.effects[returned], Prolonged: o.effects[prolonged], Revoked: o.effects[revoked],
 		Lost: o.losses[:min(len(o.losses), installation.Named)], LostCount: len(o.losses),
 	}
+	if o.seen.cut != nil {
+		r.Unheard = o.seen.from
+	}
+	return r
 }
 
 // tell logs what became of it.

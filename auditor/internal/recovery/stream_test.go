@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -8,11 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/curfew-project/curfew/auditor/internal/appender"
 	"github.com/curfew-project/curfew/auditor/internal/recovery"
+	"github.com/curfew-project/curfew/shared/bus"
 	"github.com/curfew-project/curfew/shared/event"
 	"github.com/curfew-project/curfew/shared/lease"
 	"github.com/curfew-project/curfew/shared/publish"
 	"github.com/curfew-project/curfew/shared/store"
+	"github.com/curfew-project/curfew/shared/store/storetest"
 )
 
 // A stream that is away, or stuck, keeps nothing waiting: what it gave counts,
@@ -412,5 +416,143 @@ func TestStreamReadFromTheEnd(t *testing.T) {
 	}
 	if w.stream.read > 50 {
 		t.Errorf("%d of %d events were read", w.stream.read, len(w.stream.events))
+	}
+}
+
+// That hour is not read twice where there is no more of it.
+func TestStreamReadOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	for range 200 {
+		w.request("old")
+	}
+	w.append(true)
+	sent, err := w.fake.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent.Number -= 5 // it is recorded each second
+	w.do(func(f *storetest.Fake) { _ = f.Confirm(context.Background(), publish.Sent, sent) })
+	copied := len(w.acts)
+	w.request("lost")
+	w.append(true)
+	w.publish()
+	w.restore(copied)
+	w.settle(w.auditor(w.fake, recovery.Config{}))
+	if w.stream.read != len(w.stream.events) {
+		t.Errorf("%d events were read, of %d", w.stream.read, len(w.stream.events))
+	}
+}
+
+// A recovery that comes before the first event of the new epoch is on record takes
+// nothing in again, either.
+func TestRecoveredTwiceInARow(t *testing.T) {
+	t.Parallel()
+	w, _, _, kept := heardLate(t, 0, 1)
+	r := recovery.New(w.ledger, w.stream, w.fake, noLog(), recovery.Config{})
+	if err := r.Recover(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.change(kept, lease.Renew{Increment: 10 * time.Minute})
+	end := w.lease(kept).ExpiresAt
+	if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Recover(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if l := w.lease(kept); !l.ExpiresAt.Equal(end) || len(w.reports()) != 1 {
+		t.Errorf("its holder made it end at %s, now it ends at %s; %d reports", end, l.ExpiresAt, len(w.reports()))
+	}
+}
+
+// What a recovery could not read of the stream is taken in by the next that can.
+func TestStreamCutAndBack(t *testing.T) {
+	t.Parallel()
+	w, ended, began, _ := heardLate(t, 0, 20)
+	had := w.stream.events
+	w.stream.events, w.stream.err = nil, errors.New("no responders")
+	again := func(want int) {
+		t.Helper()
+		w.settle(w.auditor(w.fake, recovery.Config{}))
+		if n := len(w.reports()); n != want {
+			t.Errorf("%d reports, want %d", n, want)
+		}
+		if err := w.fake.Suspend(t.Context(), store.Suspension{Reason: "a test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again(1)
+	again(2) // still away
+	w.stream.events, w.stream.err = had, nil
+	again(3)
+	if l := w.lease(began); l.State != lease.Active {
+		t.Errorf("what began since is %q", l.State)
+	}
+	if l := w.lease(ended); l.State != lease.Revoking {
+		t.Errorf("what ended since is %q", l.State)
+	}
+	again(3) // it has been heard
+}
+
+// marked is a stream that does not run yet: its end is what its mark says.
+type marked struct {
+	bus.Nop
+	at event.Position
+}
+
+func (m marked) Tail(context.Context) (event.Event, error) { return event.Event{Position: m.at}, nil }
+
+// That an event has a number proves a commit, also where nobody has the event: the
+// credential that it may have confirmed works until its first term is over.
+func TestMarkBeyondAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mount()
+	w.connection("here")
+	id := w.begin("a", "here")
+	w.append(true)
+	w.publish()
+	copied, record := len(w.acts), maps.Clone(w.ledger)
+	w.change(id, lease.Activate{Handle: []byte("oid")}) // answered, and about to be sent
+	w.number()
+	head, err := w.fake.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.restore(copied)
+	w.ledger = record
+	before := w.lease(id).ConfirmBy
+	for range 2 {
+		w.fake.ServerStarted()
+		r := recovery.New(w.ledger, w.stream, w.fake, noLog(), recovery.Config{})
+		w.settle(appender.New(w.ledger, marked{at: head}, w.fake, r, w.clock, noLog(), appender.Config{Wait: time.Nanosecond}, func(event.Position) {}))
+		if len(w.doubts()) != 1 || len(w.reports()) != 1 {
+			t.Errorf("doubts %q, %d reports", w.doubts(), len(w.reports()))
+		}
+	}
+	if after := w.lease(id).ConfirmBy; !after.After(before) {
+		t.Errorf("what may have been answered is rolled back at %s, as before", after)
+	}
+}
+
+// A last entry that cannot be read is for a person, and no reason to recover.
+func TestLastEntryUnreadable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.active("a", "here")
+	w.append(true)
+	w.ledger[1][len(w.ledger[1])-1] = []byte("no event")
+	a := w.auditor(w.fake, recovery.Config{})
+	for range 3 {
+		w.clock.Advance(time.Second)
+		if _, err := a.Do(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("do: %v", err)
+		}
+	}
+	if _, suspended, err := w.fake.Suspension(t.Context()); suspended || err != nil || strings.Contains(w.log.String(), "recover") {
+		t.Errorf("suspended: %t, %v\n%s", suspended, err, w.log.String())
 	}
 }

@@ -2,15 +2,16 @@
 // one batch of one target on its way through the worker.
 //
 // What holds: a target never waits for another, unless Config.Lanes bounds what
-// all of them have in the air: then a lane that is free goes to the target that
-// has the fewest, and the probe of a target that is down takes none. At most
+// all of them have in the air: then a lane that is free goes to a target that has
+// fewer than others, or waited longer, and the probe of a target that is down takes
+// none. At most
 // Config.Flights batches of a target are in the air; where they are not full, the
 // next one waits a few milliseconds at most for the last to close its logins, so
 // that batches grow with the load and one lease alone waits for nobody; a claim is
 // extended while its flight lasts, however long that is, and lapses within
 // Config.Hold when the process dies (C7); a target that did not answer is probed
-// with one lease at a time, with growing delay up to a minute (a sixteenth of the
-// time that it was down), and its first success wakes its whole backlog (C8); a
+// with one lease at a time, with growing delay up to a minute (1/64 of the time
+// that it was down), and its first success wakes its whole backlog (C8); a
 // flight that breaks down puts its leases back.
 package claim
 
@@ -47,6 +48,10 @@ type Recaller interface {
 	Recall(ctx context.Context, target string, parked bool) error
 }
 
+// slack is the part of the time that a target was down after which its return is
+// noticed, at the latest.
+const slack = 64
+
 // Config tunes a [Claimer]; the zero value works.
 type Config struct {
 	Batch   int // leases of a flight; 128
@@ -82,7 +87,11 @@ type Claimer struct {
 	mu      sync.Mutex
 	targets map[string]*target
 	lanes   int // taken
-	flights sync.WaitGroup
+	// departed numbers the last flight of each target among those of all, where
+	// lanes are bounded.
+	departed map[string]uint64
+	number   uint64
+	flights  sync.WaitGroup
 }
 
 // look is the step that looks at one index.
@@ -122,7 +131,7 @@ func New(p Processor, r Recaller, t *store.Estimate, c clock.Clock, log zerolog.
 	cfg.MinProbe = cmp.Or(cfg.MinProbe, 250*time.Millisecond)
 	cfg.MaxProbe = cmp.Or(cfg.MaxProbe, time.Minute)
 	claimer := &Claimer{
-		proc: p, recall: r, time: t, clock: c, log: log, cfg: cfg, targets: map[string]*target{},
+		proc: p, recall: r, time: t, clock: c, log: log, cfg: cfg, targets: map[string]*target{}, departed: map[string]uint64{},
 	}
 	for i, x := range indexes {
 		name := "claimer"
@@ -192,9 +201,9 @@ func (l *look) Do(ctx context.Context) (time.Duration, error) {
 		}
 		due = append(due, u.Target)
 	}
-	l.order(due)
 	// A flight for each, then a second for each.
 	for len(due) > 0 {
+		l.order(due)
 		due = slices.DeleteFunc(due, func(target string) bool {
 			flown, wait, err := l.launch(ctx, l.index, target, now)
 			if errs = errors.Join(errs, err); wait > 0 {
@@ -209,21 +218,30 @@ func (l *look) Do(ctx context.Context) (time.Duration, error) {
 	return max(rest, time.Millisecond), errs
 }
 
-// order puts targets first that have few flights in the air, where lanes are
-// bounded.
+// order puts targets first that have few flights in the air, and of those the ones
+// that waited longest, where lanes are bounded.
 func (c *Claimer) order(due []string) {
-	if c.cfg.Lanes == 0 {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	aloft := func(name string) int {
-		if t := c.targets[name]; t != nil {
-			return t.flights
-		}
-		return 0
+	if c.cfg.Lanes == 0 || c.lanes >= c.cfg.Lanes {
+		return
 	}
-	slices.SortStableFunc(due, func(a, b string) int { return cmp.Compare(aloft(a), aloft(b)) })
+	type place struct {
+		aloft int
+		last  uint64
+	}
+	places := make(map[string]place, len(due))
+	for _, name := range due {
+		p := place{last: c.departed[name]}
+		if t := c.targets[name]; t != nil {
+			p.aloft = t.flights
+		}
+		places[name] = p
+	}
+	slices.SortStableFunc(due, func(a, b string) int {
+		p, q := places[a], places[b]
+		return cmp.Or(cmp.Compare(p.aloft, q.aloft), cmp.Compare(p.last, q.last))
+	})
 }
 
 // Working reports whether the first index was looked at, and claimed from where
@@ -255,6 +273,10 @@ func (c *Claimer) launch(ctx context.Context, x expiry.Index, name string, now t
 func (c *Claimer) depart(name string, full bool) (number uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.cfg.Lanes > 0 {
+		c.number++
+		c.departed[name] = c.number
+	}
 	t := c.targets[name]
 	t.last++
 	t.gather = time.Time{}
@@ -329,7 +351,7 @@ func (c *Claimer) land(name string, r work.Result, probe, left bool) (recovered 
 		if t.down.IsZero() {
 			t.down = now
 		}
-		d := min(max(c.cfg.MinProbe, now.Sub(t.down)/16), c.cfg.MaxProbe)
+		d := min(max(c.cfg.MinProbe, now.Sub(t.down)/slack), c.cfg.MaxProbe)
 		if t.urged {
 			d = c.cfg.MinProbe
 		}

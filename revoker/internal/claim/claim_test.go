@@ -177,12 +177,12 @@ func TestProbe(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		probes := w.of("a")[16:]
-		if len(probes) < 100 || len(probes) > 300 {
+		if len(probes) < 300 || len(probes) > 900 {
 			t.Errorf("%d probes in an hour", len(probes))
 		}
 		for i, p := range probes {
 			const looks = 500 * time.Millisecond // at the index, and the flight
-			longest := min(max(250*time.Millisecond, (p.at-first[0].at)/16), time.Minute)
+			longest := min(max(250*time.Millisecond, (p.at-first[0].at)/64), time.Minute)
 			if p.leases != 1 || i > 0 && p.at-probes[i-1].at > longest+looks {
 				t.Errorf("probe %d: %+v after %+v", i, p, probes[i-1])
 			}
@@ -227,7 +227,7 @@ func TestUrgeDuringAProbe(t *testing.T) {
 			return work.Result{Later: later(members, 0), Down: true}, nil
 		}
 		w.offer("a", 1)
-		time.Sleep(20 * time.Minute) // the delay is a minute by now
+		time.Sleep(2 * time.Hour) // the delay is a minute by now
 		n := len(w.of("a"))
 		for len(w.of("a")) == n {
 			time.Sleep(time.Second)
@@ -406,6 +406,27 @@ func TestLanesLandOneByOne(t *testing.T) {
 			t.Errorf("flights of b: %v, want one when the first of a lands", b)
 		}
 		time.Sleep(10 * time.Minute)
+	})
+}
+
+// With as many lanes as targets that fill them, who waited longest is next.
+func TestLanesForAsManyTargets(t *testing.T) {
+	bubble(t, claim.Config{Flights: 16, Batch: 10, Lanes: 2}, func(w *world) {
+		w.do = func(_ string, members []expiry.Member) (work.Result, error) {
+			time.Sleep(9 * time.Second)
+			return work.Result{Ended: len(members), Reached: true}, nil
+		}
+		w.offer("a", 1000)
+		w.offer("c", 1000)
+		w.urge("a")
+		time.Sleep(time.Second)
+		w.offer("b", 1)
+		w.urge("b")
+		time.Sleep(20 * time.Second)
+		if b := w.of("b"); len(b) != 1 || b[0].at > 10*time.Second {
+			t.Errorf("flights of b: %v, want one when the first of the others land", b)
+		}
+		time.Sleep(30 * time.Minute)
 	})
 }
 

@@ -94,7 +94,7 @@
 //
 // Where operators make the stream themselves, CREATE and UPDATE may be left out;
 // without MSG.GET neither fsck, nor a start, nor who publishes sees where the
-// stream ends.
+// stream ends, and a stream that has other events than the store is published to.
 // [PublisherMayPublish] and [ConsumerMayPublish] are the same lists.
 //
 // # Figures

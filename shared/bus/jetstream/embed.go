@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strconv"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -61,7 +60,7 @@ func Embed(ctx context.Context, cfg EmbedConfig) (*Bus, string, error) {
 		in.stop()
 		return nil, "", err
 	}
-	b.inside, b.marker = in, &marker{name: filepath.Join(cfg.Dir, markFile), source: cfg.Source}
+	b.inside, b.marker = in, newMarker(cfg.Dir, cfg.Source)
 	_ = b.ensureStream(ctx, true) // kept for Check; whoever needs the stream tries again
 	if cfg.Listen == "" {
 		return b, "", nil

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -31,12 +32,13 @@ type mark struct {
 // directory is new, or its mark is damaged or another installation's. A host that
 // loses its power may have an earlier one.
 func Published(dir, source string) (at event.Position, ok bool) {
-	text, err := os.ReadFile(filepath.Join(dir, markFile)) //nolint:gosec // the operator names the directory
+	file, err := os.Open(filepath.Join(dir, markFile)) //nolint:gosec // the operator names the directory
 	if err != nil {
 		return at, false
 	}
+	defer file.Close()
 	var m mark
-	if err := json.Unmarshal(text, &m); err != nil || m.Source != source {
+	if err := json.NewDecoder(io.LimitReader(file, markSize)).Decode(&m); err != nil || m.Source != source {
 		return at, false
 	}
 	return m.Position, m.Position.Number > 0
@@ -50,17 +52,30 @@ type marker struct {
 	source string
 
 	mu   sync.Mutex
-	file *os.File // nil: not open
+	last event.Position // of the mark that there is
+	file *os.File       // nil: not open
 }
 
-// set is called before events up to at are sent.
+func newMarker(dir, source string) *marker {
+	m := &marker{name: filepath.Join(dir, markFile), source: source}
+	m.last, _ = Published(dir, source)
+	return m
+}
+
+// set is called before events up to at are sent. A mark is never taken back: what
+// was last sent before a kill may be sent again from before its end.
 func (m *marker) set(at event.Position) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.last.Before(at) {
+		return
+	}
+	m.last = at
 	if m.write(at) != nil {
+		m.last = event.Position{}
 		m.close()
 		_ = os.Remove(m.name)
 	}

@@ -14,6 +14,10 @@ import (
 	"github.com/curfew-project/curfew/shared/event"
 )
 
+func of(epoch, number int64) event.Event {
+	return event.Event{Position: event.Position{Epoch: epoch, Number: number}, Type: event.LeaseCreated, Time: time.Now()}
+}
+
 // A7: how far the stream of a process has come is known without its server at
 // every moment: what is sent next is marked before. Nothing of another
 // installation's is taken, and nothing that is damaged.
@@ -36,8 +40,7 @@ func TestPublished(t *testing.T) {
 	publish := func(numbers ...int64) {
 		t.Helper()
 		for _, n := range numbers {
-			e := event.Event{Position: event.Position{Epoch: 1, Number: n}, Type: event.LeaseCreated, Time: time.Now()}
-			if _, err := b.Publish(t.Context(), []event.Event{e}); err != nil {
+			if _, err := b.Publish(t.Context(), []event.Event{of(1, n)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -46,18 +49,30 @@ func TestPublished(t *testing.T) {
 	wants("of what was sent", 2)
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	e := event.Event{Position: event.Position{Epoch: 1, Number: 1000}, Type: event.LeaseCreated, Time: time.Now()}
-	if n, err := b.Publish(given, []event.Event{e}); err == nil || n > 0 {
+	if n, err := b.Publish(given, []event.Event{of(1, 1000)}); err == nil || n > 0 {
 		t.Fatalf("a call that was given up published %d, %v", n, err)
 	}
 	publish(1000)
 	wants("of a longer number", 1000)
 	publish(3)
-	wants("of a shorter one", 3)
+	wants("after one sent again", 1000)
 	if err := b.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wants("after the end", 3)
+	wants("after the end", 1000)
+	b, _, err = jetstream.Embed(t.Context(), jetstream.EmbedConfig{Dir: dir, Config: jetstream.Config{Source: source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(999)
+	wants("after one sent again since", 1000)
+	if _, err := b.Publish(t.Context(), []event.Event{of(2, 3)}); err != nil {
+		t.Fatal(err)
+	}
+	wants("of a shorter number", 3)
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if at, ok := jetstream.Published(dir, "/curfew/other"); ok {
 		t.Errorf("of another installation: %s", at)
 	}

@@ -47,7 +47,7 @@ func (b *Bus) Tail(ctx context.Context) (event.Event, error) {
 func (b *Bus) message(ctx context.Context, sequence uint64) (e event.Event, err error) {
 	name := "STREAM.MSG.GET." + StreamName
 	var found struct {
-		Message struct {
+		Message *struct {
 			Header []byte `json:"hdrs"`
 			Data   []byte `json:"data"`
 		} `json:"message"`
@@ -63,11 +63,15 @@ func (b *Bus) message(ctx context.Context, sequence uint64) (e event.Event, err 
 	if err != nil {
 		return e, fmt.Errorf("read message %d: %w", sequence, err)
 	}
-	if found.Error != nil {
-		if found.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return e, nil
-		}
+	switch {
+	case found.Error != nil && found.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return e, nil
+	case found.Error != nil && found.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
+		return e, bus.ErrNoStream
+	case found.Error != nil:
 		return e, fmt.Errorf("read message %d: %w", sequence, found.Error)
+	case found.Message == nil:
+		return e, fmt.Errorf("read message %d: the answer has none", sequence)
 	}
 	header, err := nats.DecodeHeadersMsg(found.Message.Header)
 	if err != nil || header.Get(event.HeaderSource) != b.cfg.Source {
