@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -76,12 +77,26 @@ func (t Target) connect(ctx context.Context, user string, password secret.Value)
 func (t Target) address() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
 // Connection is the connection_url that the server is given for an address that
-// leads to the target; empty: its own.
-func (t Target) Connection(address string) string {
-	if address == "" {
-		address = t.address()
+// leads to the target, and a database of it; empty: its own.
+func (t Target) Connection(address, database string) string {
+	return "postgresql://{{username}}:{{password}}@" + cmp.Or(address, t.address()) + "/" + cmp.Or(database, t.Database) + "?" + t.Options
+}
+
+// CreateDatabase adds a database, which is not taken away: the target has to be
+// our own.
+func (s *Site) CreateDatabase(ctx context.Context, name string) error {
+	if s.postgres == nil {
+		return errNotOurs
 	}
-	return "postgresql://{{username}}:{{password}}@" + address + "/" + t.Database + "?" + t.Options
+	conn, err := s.Target.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer disconnect(ctx, conn)
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
+		return fmt.Errorf("make a database: %w", err)
+	}
+	return nil
 }
 
 // AdminPassword is that of the user that the server is given.

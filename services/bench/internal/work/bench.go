@@ -131,13 +131,14 @@ func (b *Bench) connect(ctx context.Context) error {
 	if _, err := b.api.Do(ctx, http.MethodPost, "sys/mounts/"+mount, map[string]any{"type": "database"}); err != nil {
 		return fmt.Errorf("mount the engine: %w", err)
 	}
-	return b.connectAs(ctx, connection, "")
+	return b.connectAs(ctx, connection, "", "")
 }
 
-// connectAs connects the target as it is reached at an address; empty: its own.
-func (b *Bench) connectAs(ctx context.Context, name, address string) error {
+// connectAs connects a database of the target as it is reached at an address;
+// empty: its own.
+func (b *Bench) connectAs(ctx context.Context, name, address, database string) error {
 	_, err := b.api.Do(ctx, http.MethodPost, mount+"/config/"+name, map[string]any{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": b.site.Target.Connection(address),
+		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": b.site.Target.Connection(address, database),
 		"username": site.Admin, "password": b.site.Target.AdminPassword().Reveal(),
 	})
 	if err != nil {

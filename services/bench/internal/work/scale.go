@@ -78,7 +78,8 @@ func (b *Bench) scaled(ctx context.Context, revokers, bound, targets int, one *f
 // brief is the TTL of leases of far targets: longer than issuing them takes.
 const brief = 30 * time.Second
 
-// reach connects far targets, and returns a role of each.
+// reach connects far targets, which are databases of one server, and returns a role
+// of each.
 func (b *Bench) reach(ctx context.Context, targets int) (roles []string, end func() error, err error) {
 	var ways []*site.Delay
 	end = func() (err error) {
@@ -95,7 +96,11 @@ func (b *Bench) reach(ctx context.Context, targets int) (roles []string, end fun
 		}
 		ways = append(ways, d)
 		name := fmt.Sprintf("far-%02d", i)
-		if err := b.connectAs(ctx, name, d.Address()); err != nil {
+		// Statements of one database wait for each other (B6).
+		if err := b.site.CreateDatabase(ctx, name); err != nil {
+			return nil, end, err
+		}
+		if err := b.connectAs(ctx, name, d.Address(), name); err != nil {
 			return nil, end, err
 		}
 		if err := b.writeRole(ctx, name, name, v, brief); err != nil {
